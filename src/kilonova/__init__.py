@@ -1,0 +1,1 @@
+"""Kilonova: an OpenStack-compatible compute cloud."""

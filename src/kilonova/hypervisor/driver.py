@@ -1,0 +1,76 @@
+"""The protocol every hypervisor driver fulfils: few verbs, data for the rest.
+
+Rules that the contract suite (``tests/contract/test_driver.py``) checks on every implementation:
+
+- **Every verb is idempotent**: asked twice, it finds its own work and goes on.
+- **prepare never runs the guest.** After it the guest is ``PREPARED``: disks there, devices plugged, the
+  processors stopped. ``release`` lets it execute its first instruction. Between the two lies the database's word.
+- **destroy ends with nothing left** (process, disks, taps), and succeeds when there was nothing.
+- A failure is a ``HostFault`` whose message names the object and what to do; ``retry`` tells whether another
+  host may succeed (no disk space: yes; a broken image: no).
+- Verbs may take seconds, and may be cancelled: what they leave is found by the next call for that server.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from kilonova.model.guest import Capabilities, Guest, GuestSpec, GuestState, HostResources
+
+Progress = Callable[[str], None]
+"""Told the name of each stage as it begins (``image``, ``disk``, ``network``, ``process``)."""
+
+
+class Driver(Protocol):
+    """One machine's hypervisor."""
+
+    async def start(self) -> Capabilities:
+        """Probe the machine, attach to guests that run already. Raises ``Misconfigured`` if it cannot serve."""
+        ...
+
+    async def stop(self) -> None:
+        """Let go of everything; the guests keep running."""
+        ...
+
+    async def resources(self) -> HostResources:
+        """What the machine has."""
+        ...
+
+    async def list_guests(self) -> list[Guest]:
+        """Every guest of ours on this machine, running or not."""
+        ...
+
+    async def show_guest(self, server_id: str) -> Guest | None:
+        """One of them, or None."""
+        ...
+
+    async def prepare(self, spec: GuestSpec, progress: Progress) -> None:
+        """Make the guest ready, processors stopped. If ``spec.epoch`` is below the stored one: ``Stale``."""
+        ...
+
+    async def release(self, server_id: str) -> None:
+        """Let a prepared guest run; nothing happens if it runs already. ``NotFound`` if there is none."""
+        ...
+
+    async def destroy(self, server_id: str) -> None:
+        """End the guest and remove all it had here."""
+        ...
+
+    async def power_on(self, server_id: str) -> None:
+        """Start a guest that is off, from its own disk."""
+        ...
+
+    async def power_off(self, server_id: str, grace: float) -> None:
+        """Ask the guest to shut down, and cut the power after ``grace`` seconds (0: at once)."""
+        ...
+
+    async def reboot(self, server_id: str, *, hard: bool, grace: float) -> None:
+        """Soft: ask it, fall back to hard after ``grace`` seconds. Hard: a new process from the spec."""
+        ...
+
+    async def console_output(self, server_id: str, lines: int | None) -> str:
+        """The last ``lines`` of the serial console (None: all that is kept). ``NotFound`` if there is none."""
+        ...
+
+    def events(self) -> AsyncIterator[tuple[str, GuestState]]:
+        """Changes nobody asked for: a guest that shut itself down or crashed."""
+        ...

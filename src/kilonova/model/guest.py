@@ -1,0 +1,129 @@
+"""What a hypervisor is asked to run, as plain values.
+
+A ``GuestSpec`` is everything a driver needs: it never has to ask back. It travels inside messages to
+nova-compute and is written beside the guest's disk, so a restarted agent knows what it runs.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class ImageTicket(msgspec.Struct, frozen=True, kw_only=True):
+    """The right to fetch one image: where it is and how to know it arrived whole.
+
+    ``url`` is fetched with ``headers``; for the embedded image service the right is a signature in the
+    URL, so a compute host needs no credentials of its own. ``disk_format`` is ``qcow2`` or ``raw``, found
+    by inspection at upload; it is never guessed again. ``size`` is the file's length, ``virtual_size``
+    the disk's, both in bytes; ``sha512`` is the hex digest of the file.
+    """
+
+    image_id: str
+    url: str
+    disk_format: str
+    size: int
+    virtual_size: int
+    sha512: str
+    headers: dict[str, str] = {}
+
+
+class Nic(msgspec.Struct, frozen=True, kw_only=True):
+    """One network card of a guest, addressed already.
+
+    ``fixed_ips`` and ``gateway`` are plain addresses, ``cidr`` is the subnet's; ``bridge`` is the name of
+    the host's bridge for this network and ``host_address`` the address (with prefix) the bridge itself
+    has on each host, so that the guest can be reached from there.
+    """
+
+    port_id: str
+    network_id: str
+    network_name: str
+    mac: str
+    address: str
+    cidr: str
+    gateway: str | None = None
+    dns: list[str] = []
+    mtu: int = 1500
+    bridge: str = ""
+    host_address: str = ""
+
+
+class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One guest: a server as a hypervisor sees it.
+
+    ``memory_mb`` and ``disk_gb``/``ephemeral_gb``/``swap_mb`` are in MiB and GiB; ``disk_gb`` 0 means the
+    image's own virtual size. ``epoch`` is the fence of the action that prepares it: a driver stores it and
+    a later, staler preparation can be told from its successor's. ``properties`` are the image's.
+    """
+
+    server_id: str
+    name: str
+    hostname: str
+    project_id: str
+    user_id: str
+    vcpus: int
+    memory_mb: int
+    disk_gb: int
+    ephemeral_gb: int = 0
+    swap_mb: int = 0
+    image: ImageTicket | None = None
+    nics: list[Nic] = []
+    metadata: dict[str, str] = {}
+    user_data: str | None = None
+    key_name: str | None = None
+    public_key: str | None = None
+    admin_password: str | None = None
+    availability_zone: str | None = None
+    launch_index: int = 0
+    config_drive: bool = True
+    extra_specs: dict[str, str] = {}
+    properties: dict[str, str] = {}
+    epoch: int = 0
+
+
+class GuestState(StrEnum):
+    """What a guest is doing on its hypervisor.
+
+    ``PREPARED`` is the state between "everything is ready" and its first instruction: disks made,
+    process up, processors stopped, never run. Only a guest whose start was confirmed leaves it.
+    """
+
+    PREPARED = "prepared"
+    RUNNING = "running"
+    PAUSED = "paused"
+    OFF = "off"
+    CRASHED = "crashed"
+
+
+class Guest(msgspec.Struct, frozen=True, kw_only=True):
+    """A guest found on a hypervisor: whose it is, what it does, the epoch that prepared it."""
+
+    server_id: str
+    name: str
+    state: GuestState
+    epoch: int = 0
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a driver on this machine can do; the scheduler and the API read it, nobody guesses.
+
+    ``accelerator`` is ``kvm``, ``tcg`` or ``fake``; ``hypervisor_type`` is Nova's name for it (``QEMU``);
+    ``version`` is Nova's integer (7.2.22 is 7002022).
+    """
+
+    hypervisor_type: str
+    version: int
+    accelerator: str
+    architecture: str = "x86_64"
+    cpu_model: str = ""
+    features: list[str] = []
+    warning: str = ""
+
+
+class HostResources(msgspec.Struct, frozen=True, kw_only=True):
+    """What the machine has in all, before ratios and reservations: cores, MiB, GiB."""
+
+    vcpus: int
+    memory_mb: int
+    disk_gb: int
+    free_disk_gb: int
