@@ -95,9 +95,7 @@ class Bus(Protocol):
         """Tell everybody who listens now. May be lost: only hints travel this way."""
         ...
 
-    async def serve(
-        self, queue: str, handler: Handler, *, concurrency: int, durable: bool = True
-    ) -> Subscription:
+    async def serve(self, queue: str, handler: Handler, *, concurrency: int, durable: bool = True) -> Subscription:
         """Take messages from a queue, at most ``concurrency`` at once. Several servers share one queue.
 
         ``durable=False`` is for queues that only carry calls.
