@@ -8,7 +8,10 @@ import asyncio
 import random
 import time
 import uuid
+from random import Random
 from typing import Protocol
+
+__all__ = ["Clock", "Ids", "Micros", "Random", "SystemClock", "system_random"]
 
 Micros = int
 """A moment in microseconds since the Unix epoch, UTC. The unit of every stored time."""
@@ -46,7 +49,7 @@ class SystemClock:
 class Ids:
     """Makes identifiers from a random source: one seed, one sequence."""
 
-    def __init__(self, source: random.Random) -> None:
+    def __init__(self, source: Random) -> None:
         self._source = source
 
     def uuid(self) -> str:
@@ -66,6 +69,6 @@ class Ids:
         return "".join(self._source.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=letters))
 
 
-def system_random() -> random.Random:
+def system_random() -> Random:
     """The operating system's source; every identifier of a real deployment comes from it."""
     return random.SystemRandom()

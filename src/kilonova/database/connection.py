@@ -1,0 +1,207 @@
+"""One way to run a transaction, on three database systems.
+
+A transaction is a *plain function* from a connection to a value (``database/servers.py`` and its neighbours
+hold them). It is given to :meth:`Database.run`, which begins, calls it, commits, and calls it again if the
+database says that it lost a race (deadlock, serialization failure, dropped connection before the commit). So nothing
+can be awaited inside a transaction, and any transaction can be repeated.
+
+SQLite answers inline, in the event loop: a statement costs microseconds, a thread hop would cost more, and the
+simulator stays deterministic. MariaDB/MySQL and PostgreSQL answer through asyncio drivers.
+
+Fails with ``Unavailable`` when the database cannot be reached or does not answer in time; after a lost
+connection *during commit* the outcome is unknown, which every caller must be able to bear (it asks again).
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection
+from sqlalchemy.engine.url import URL, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import StaticPool
+
+from kilonova.model.clock import Clock, Random
+from kilonova.model.errors import Misconfigured, Unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Transaction = Callable[Concatenate[Connection, P], T]
+
+
+class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach the database. Seconds, and counts of connections.
+
+    ``durable`` False trades the last moments before a power failure for speed (SQLite only:
+    ``synchronous=NORMAL``); a killed process loses nothing either way.
+    """
+
+    url: str
+    pool_size: int = 10
+    connect_timeout: float = 5.0
+    statement_timeout: float = 15.0
+    attempts: int = 6
+    durable: bool = True
+
+
+class Database(Protocol):
+    """Where transactions are run."""
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite``, ``mysql`` or ``postgresql``."""
+        ...
+
+    async def run(self, transaction: Transaction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run it, commit it, return its value. Raises whatever it raised, then nothing has changed."""
+        ...
+
+    async def close(self) -> None:
+        """Give back every connection."""
+        ...
+
+
+def open_database(settings: DatabaseSettings, clock: Clock, rng: Random) -> Database:
+    """The database behind ``settings.url``. Connects lazily."""
+    try:
+        url = make_url(settings.url)
+        backend = url.get_backend_name()
+    except Exception:
+        raise Misconfigured(
+            "database.url is not a database URL; try sqlite:////var/lib/kilonova/kilonova.db"
+        ) from None
+    if backend == "sqlite":
+        return InlineDatabase(url, settings)
+    if backend in ("mysql", "mariadb", "postgresql"):
+        return NetworkDatabase(url, settings, clock, rng)
+    raise Misconfigured(f"database.url names {backend!r}; sqlite, mysql, mariadb and postgresql are served")
+
+
+class InlineDatabase:
+    """SQLite in WAL mode over one connection, answering in the caller's own stack."""
+
+    dialect = "sqlite"
+
+    def __init__(self, url: URL, settings: DatabaseSettings) -> None:
+        url = url.set(drivername="sqlite+pysqlite")
+        if url.database and url.database != ":memory:":
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        self._engine = sa.create_engine(
+            url, poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": settings.connect_timeout}
+        )
+        self._durable = settings.durable
+        self._connection: Connection | None = None
+        event.listen(self._engine, "connect", self._configure)
+        event.listen(self._engine, "begin", _begin_immediate)
+
+    def _configure(self, raw: Any, _record: object) -> None:
+        raw.isolation_level = None  # we say BEGIN ourselves; sqlite3's own guess is wrong for us
+        cursor = raw.cursor()
+        for pragma in (
+            "journal_mode=WAL",
+            f"synchronous={'FULL' if self._durable else 'NORMAL'}",
+            "foreign_keys=ON",
+            "temp_store=MEMORY",
+            "cache_size=-32768",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    async def run(self, transaction: Transaction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            with self._connection.begin():
+                return transaction(self._connection, *args, **kwargs)
+        except OperationalError as error:
+            raise Unavailable(f"The database file cannot be used now: {error.orig}") from error
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._engine.dispose()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A read that turns into a write would fail when another process wrote in between; IMMEDIATE waits instead.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+class NetworkDatabase:
+    """MariaDB/MySQL (asyncmy) or PostgreSQL (asyncpg), pooled."""
+
+    def __init__(self, url: URL, settings: DatabaseSettings, clock: Clock, rng: Random) -> None:
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        self.dialect = "postgresql" if url.get_backend_name() == "postgresql" else "mysql"
+        driver = {"postgresql": "postgresql+asyncpg", "mysql": "mysql+asyncmy"}[self.dialect]
+        self._where = f"{url.host}:{url.port or 'default port'}"
+        self._settings = settings
+        self._clock = clock
+        self._rng = rng
+        arguments: dict[str, Any] = (
+            {"timeout": settings.connect_timeout, "command_timeout": settings.statement_timeout}
+            if self.dialect == "postgresql"
+            else {"connect_timeout": int(settings.connect_timeout) or 1, "charset": "utf8mb4"}
+        )
+        self._engine = create_async_engine(
+            url.set(drivername=driver),
+            pool_size=settings.pool_size,
+            max_overflow=0,
+            pool_timeout=settings.statement_timeout,
+            pool_recycle=1800,
+            isolation_level="READ COMMITTED",
+            connect_args=arguments,
+        )
+
+    async def run(self, transaction: Transaction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        for attempt in range(1, self._settings.attempts + 1):
+            try:
+                async with asyncio.timeout(self._settings.statement_timeout), self._engine.begin() as connection:
+                    return await connection.run_sync(transaction, *args, **kwargs)
+            except (DBAPIError, OSError, TimeoutError) as error:
+                again = _worth_repeating(error)
+                if not again and not _is_connectivity(error):
+                    raise
+                if not again or attempt == self._settings.attempts:
+                    raise Unavailable(f"The database at {self._where} does not answer: {_short(error)}") from error
+                await self._clock.sleep(self._rng.uniform(0.5, 1.0) * 0.02 * 2**attempt)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+# 1205/1213: InnoDB lock wait and deadlock; 1020: record changed since read (MariaDB 11.6+ snapshot isolation);
+# 40001/40P01: PostgreSQL serialization failure and deadlock.
+_MYSQL_RACES = {1020, 1205, 1213}
+_POSTGRES_RACES = {"40001", "40P01"}
+
+
+def _worth_repeating(error: BaseException) -> bool:
+    """Whether the transaction surely did not happen and may be tried again."""
+    if not isinstance(error, DBAPIError) or error.orig is None:
+        return isinstance(error, ConnectionError)
+    if error.connection_invalidated:
+        return True
+    code = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    if code in _POSTGRES_RACES:
+        return True
+    arguments: tuple[object, ...] = getattr(error.orig, "args", ())
+    return bool(arguments) and arguments[0] in _MYSQL_RACES
+
+
+def _is_connectivity(error: BaseException) -> bool:
+    if not isinstance(error, DBAPIError):
+        return True  # OSError and TimeoutError, by the caller's except clause
+    return error.connection_invalidated or isinstance(error, OperationalError)
+
+
+def _short(error: BaseException) -> str:
+    cause = getattr(error, "orig", None) or error
+    return str(cause).splitlines()[0][:200] if str(cause) else type(cause).__name__

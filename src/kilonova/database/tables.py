@@ -1,0 +1,401 @@
+"""The tables, by subject. One metadata object; Alembic's migrations (``migrations/``) must produce exactly it.
+
+Conventions: ids are strings, moments are microseconds since the epoch, documents are JSON text, sizes carry
+their unit in the name. Rows of deleted servers stay, with ``deleted_at`` set, as ``GET /servers?deleted=true`` and
+``os-instance-actions`` of deleted servers (2.21) need them.
+"""
+
+import sqlalchemy as sa
+
+from kilonova.database.types import Id, Json, LongText, Moment, Name, Sequence
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _table(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
+    return sa.Table(
+        name,
+        metadata,
+        *columns,
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",  # names are compared as Nova's clients expect: exactly
+        mysql_engine="InnoDB",
+    )
+
+
+# --- servers and what is done to them ----------------------------------------------------------------------
+
+servers = _table(
+    "servers",
+    sa.Column("seq", Sequence, primary_key=True, autoincrement=True),
+    sa.Column("id", Id, nullable=False, unique=True),
+    sa.Column("project_id", Id, nullable=False),
+    sa.Column("user_id", Id, nullable=False),
+    sa.Column("name", Name, nullable=False),
+    sa.Column("hostname", Name, nullable=False),
+    sa.Column("description", Name),
+    sa.Column("vm_state", sa.String(32), nullable=False),
+    sa.Column("task_state", sa.String(64)),
+    sa.Column("power_state", sa.Integer, nullable=False, default=0),
+    sa.Column("host", Name),
+    sa.Column("availability_zone", Name),
+    sa.Column("requested_zone", Name),
+    sa.Column("flavor_id", Name, nullable=False),
+    sa.Column("flavor", Json, nullable=False),
+    sa.Column("image_id", Id),
+    sa.Column("image", Json),
+    sa.Column("key_name", Name),
+    sa.Column("public_key", LongText),
+    sa.Column("user_data", LongText),
+    sa.Column("config_drive", sa.Boolean, nullable=False, default=False),
+    sa.Column("metadata", Json, nullable=False),
+    sa.Column("tags", Json, nullable=False),
+    sa.Column("networks", Json, nullable=False),  # asked for
+    sa.Column("addresses", Json, nullable=False),  # given: a list of model.guest.Nic
+    sa.Column("security_groups", Json, nullable=False),
+    sa.Column("scheduler_hints", Json, nullable=False),
+    sa.Column("reservation_id", sa.String(32), nullable=False),
+    sa.Column("launch_index", sa.Integer, nullable=False, default=0),
+    sa.Column("root_device_name", sa.String(32)),
+    sa.Column("access_ip_v4", sa.String(39)),
+    sa.Column("access_ip_v6", sa.String(39)),
+    sa.Column("disk_config", sa.String(16), nullable=False, default="MANUAL"),
+    sa.Column("locked", sa.Boolean, nullable=False, default=False),
+    sa.Column("locked_reason", Name),
+    sa.Column("progress", sa.Integer, nullable=False, default=0),
+    sa.Column("fault", Json),
+    sa.Column("action_id", Id),  # the one action that is changing it now
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment),
+    sa.Column("launched_at", Moment),
+    sa.Column("terminated_at", Moment),
+    sa.Column("deleted_at", Moment),
+    sa.Index("ix_servers_listing", "project_id", "deleted_at", "created_at", "seq"),
+    sa.Index("ix_servers_all", "deleted_at", "created_at", "seq"),
+    sa.Index("ix_servers_host", "host", "deleted_at"),
+    sa.Index("ix_servers_name", "project_id", "name"),
+    sa.Index("ix_servers_changes", "project_id", "updated_at"),
+)
+
+actions = _table(
+    "actions",
+    sa.Column("seq", Sequence, primary_key=True, autoincrement=True),
+    sa.Column("id", Id, nullable=False, unique=True),
+    sa.Column("server_id", Id, nullable=False),
+    sa.Column("kind", sa.String(64), nullable=False),
+    sa.Column("request_id", Name, nullable=False),
+    sa.Column("global_request_id", Name),
+    sa.Column("traceparent", Name),
+    sa.Column("user_id", Id),
+    sa.Column("project_id", Id),
+    sa.Column("input", Json, nullable=False),
+    sa.Column("step", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("owner", Name),  # who holds the lease: a service's host
+    sa.Column("claimant", Id),  # the very attempt that holds it
+    sa.Column("epoch", sa.BigInteger, nullable=False, default=0),
+    sa.Column("lease_until", Moment),  # NULL once it is over
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("excluded_hosts", Json, nullable=False),
+    sa.Column("before", Json, nullable=False),  # the server's states before it, for going back
+    sa.Column("message", LongText),
+    sa.Column("started_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Column("finished_at", Moment),
+    sa.Index("ix_actions_server", "server_id", "started_at"),
+    sa.Index("ix_actions_request", "request_id"),
+    sa.Index("ix_actions_lease", "lease_until"),
+)
+
+action_events = _table(
+    "action_events",
+    sa.Column("seq", Sequence, primary_key=True, autoincrement=True),
+    sa.Column("action_id", Id, nullable=False),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("service", sa.String(32), nullable=False),
+    sa.Column("host", Name, nullable=False),
+    sa.Column("started_at", Moment, nullable=False),
+    sa.Column("finished_at", Moment, nullable=False),
+    sa.Column("result", sa.String(16), nullable=False),
+    sa.Column("details", Json, nullable=False),
+    sa.Index("ix_action_events_action", "action_id", "seq"),
+)
+
+allocations = _table(
+    "allocations",
+    sa.Column("server_id", Id, primary_key=True),
+    sa.Column("host", Name, primary_key=True),
+    sa.Column("project_id", Id, nullable=False),
+    sa.Column("vcpus", sa.Integer, nullable=False),
+    sa.Column("memory_mb", sa.Integer, nullable=False),
+    sa.Column("disk_gb", sa.Integer, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Index("ix_allocations_host", "host"),
+)
+
+quota_usages = _table(
+    "quota_usages",
+    sa.Column("project_id", Id, primary_key=True),
+    sa.Column("resource", sa.String(64), primary_key=True),
+    sa.Column("in_use", sa.BigInteger, nullable=False),
+)
+
+quota_limits = _table(
+    "quota_limits",
+    sa.Column("project_id", Id, primary_key=True),  # "" is the default class
+    sa.Column("resource", sa.String(64), primary_key=True),
+    sa.Column("hard_limit", sa.BigInteger, nullable=False),
+)
+
+# --- who runs where ----------------------------------------------------------------------------------------
+
+services = _table(
+    "services",
+    sa.Column("id", Sequence, primary_key=True, autoincrement=True),
+    sa.Column("uuid", Id, nullable=False, unique=True),
+    sa.Column("binary", sa.String(64), nullable=False),
+    sa.Column("host", Name, nullable=False),
+    sa.Column("zone", Name, nullable=False),
+    sa.Column("incarnation", Id, nullable=False),
+    sa.Column("disabled", sa.Boolean, nullable=False, default=False),
+    sa.Column("disabled_reason", Name),
+    sa.Column("forced_down", sa.Boolean, nullable=False, default=False),
+    sa.Column("started_at", Moment, nullable=False),
+    sa.Column("last_seen_at", Moment, nullable=False),
+    sa.Column("stopped_at", Moment),  # it said goodbye
+    sa.UniqueConstraint("binary", "host"),
+)
+
+hosts = _table(
+    "hosts",
+    sa.Column("id", Sequence, primary_key=True, autoincrement=True),
+    sa.Column("uuid", Id, nullable=False, unique=True),
+    sa.Column("host", Name, nullable=False, unique=True),
+    sa.Column("address", sa.String(64), nullable=False),
+    sa.Column("availability_zone", Name, nullable=False),
+    sa.Column("hypervisor_type", sa.String(64), nullable=False),
+    sa.Column("hypervisor_version", sa.Integer, nullable=False),
+    sa.Column("capabilities", Json, nullable=False),
+    sa.Column("vcpus", sa.Integer, nullable=False),
+    sa.Column("memory_mb", sa.Integer, nullable=False),
+    sa.Column("disk_gb", sa.Integer, nullable=False),
+    sa.Column("free_disk_gb", sa.Integer, nullable=False),
+    # What may be claimed in all: totals times ratio minus reserved, so that a claim is one comparison.
+    sa.Column("vcpus_capacity", sa.Integer, nullable=False),
+    sa.Column("memory_mb_capacity", sa.Integer, nullable=False),
+    sa.Column("disk_gb_capacity", sa.Integer, nullable=False),
+    sa.Column("vcpus_used", sa.Integer, nullable=False, default=0),
+    sa.Column("memory_mb_used", sa.Integer, nullable=False, default=0),
+    sa.Column("disk_gb_used", sa.Integer, nullable=False, default=0),
+    sa.Column("servers_count", sa.Integer, nullable=False, default=0),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+)
+
+# --- compute's own small things ----------------------------------------------------------------------------
+
+flavors = _table(
+    "flavors",
+    sa.Column("id", Sequence, primary_key=True, autoincrement=True),
+    sa.Column("flavorid", Name, nullable=False, unique=True),
+    sa.Column("name", Name, nullable=False, unique=True),
+    sa.Column("vcpus", sa.Integer, nullable=False),
+    sa.Column("memory_mb", sa.Integer, nullable=False),
+    sa.Column("disk_gb", sa.Integer, nullable=False),
+    sa.Column("ephemeral_gb", sa.Integer, nullable=False, default=0),
+    sa.Column("swap_mb", sa.Integer, nullable=False, default=0),
+    sa.Column("rxtx_factor", sa.Float, nullable=False, default=1.0),
+    sa.Column("is_public", sa.Boolean, nullable=False, default=True),
+    sa.Column("disabled", sa.Boolean, nullable=False, default=False),
+    sa.Column("description", LongText),
+    sa.Column("extra_specs", Json, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+)
+
+flavor_access = _table(
+    "flavor_access",
+    sa.Column("flavorid", Name, primary_key=True),
+    sa.Column("project_id", Id, primary_key=True),
+)
+
+keypairs = _table(
+    "keypairs",
+    sa.Column("id", Sequence, primary_key=True, autoincrement=True),
+    sa.Column("user_id", Id, nullable=False),
+    sa.Column("name", Name, nullable=False),
+    sa.Column("type", sa.String(16), nullable=False),
+    sa.Column("fingerprint", Name, nullable=False),
+    sa.Column("public_key", LongText, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.UniqueConstraint("user_id", "name"),
+)
+
+# --- identity ----------------------------------------------------------------------------------------------
+
+domains = _table(
+    "domains",
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("name", Name, nullable=False, unique=True),
+    sa.Column("description", LongText, nullable=False),
+    sa.Column("enabled", sa.Boolean, nullable=False),
+)
+
+projects = _table(
+    "projects",
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("domain_id", Id, nullable=False),
+    sa.Column("name", Name, nullable=False),
+    sa.Column("description", LongText, nullable=False),
+    sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("extra", Json, nullable=False),
+    sa.UniqueConstraint("domain_id", "name"),
+)
+
+users = _table(
+    "users",
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("domain_id", Id, nullable=False),
+    sa.Column("name", Name, nullable=False),
+    sa.Column("password_hash", Name),
+    sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("default_project_id", Id),
+    sa.Column("extra", Json, nullable=False),
+    sa.Column("tokens_valid_from", Moment, nullable=False),  # tokens issued before are void
+    sa.UniqueConstraint("domain_id", "name"),
+)
+
+roles = _table(
+    "roles",
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("name", Name, nullable=False, unique=True),
+    sa.Column("description", LongText),
+)
+
+role_assignments = _table(
+    "role_assignments",
+    sa.Column("user_id", Id, primary_key=True),
+    sa.Column("target_type", sa.String(16), primary_key=True),  # project, domain, system
+    sa.Column("target_id", Id, primary_key=True),  # "all" for system
+    sa.Column("role_id", Id, primary_key=True),
+)
+
+application_credentials = _table(
+    "application_credentials",
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("user_id", Id, nullable=False),
+    sa.Column("project_id", Id, nullable=False),
+    sa.Column("name", Name, nullable=False),
+    sa.Column("description", LongText),
+    sa.Column("secret_hash", Name, nullable=False),
+    sa.Column("roles", Json, nullable=False),
+    sa.Column("unrestricted", sa.Boolean, nullable=False),
+    sa.Column("expires_at", Moment),
+    sa.UniqueConstraint("user_id", "name"),
+)
+
+revoked_tokens = _table(
+    "revoked_tokens",
+    sa.Column("audit_id", Id, primary_key=True),
+    sa.Column("expires_at", Moment, nullable=False),
+)
+
+secrets = _table(  # keys that every API process must share: token key, image-ticket key
+    "secrets",
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("value", Name, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+)
+
+# --- images ------------------------------------------------------------------------------------------------
+
+images = _table(
+    "images",
+    sa.Column("seq", Sequence, primary_key=True, autoincrement=True),
+    sa.Column("id", Id, nullable=False, unique=True),
+    sa.Column("name", Name),
+    sa.Column("owner", Id, nullable=False),
+    sa.Column("status", sa.String(32), nullable=False),
+    sa.Column("visibility", sa.String(16), nullable=False),
+    sa.Column("disk_format", sa.String(16)),
+    sa.Column("container_format", sa.String(16)),
+    sa.Column("size", sa.BigInteger),
+    sa.Column("virtual_size", sa.BigInteger),
+    sa.Column("checksum", sa.String(32)),
+    sa.Column("sha512", sa.String(128)),
+    sa.Column("min_disk_gb", sa.Integer, nullable=False),
+    sa.Column("min_memory_mb", sa.Integer, nullable=False),
+    sa.Column("protected", sa.Boolean, nullable=False),
+    sa.Column("hidden", sa.Boolean, nullable=False),
+    sa.Column("tags", Json, nullable=False),
+    sa.Column("properties", Json, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Column("deleted_at", Moment),
+    sa.Index("ix_images_listing", "deleted_at", "created_at", "seq"),
+)
+
+# --- networks ----------------------------------------------------------------------------------------------
+
+networks = _table(
+    "networks",
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("project_id", Id, nullable=False),
+    sa.Column("name", Name, nullable=False),
+    sa.Column("shared", sa.Boolean, nullable=False),
+    sa.Column("external", sa.Boolean, nullable=False),
+    sa.Column("admin_state_up", sa.Boolean, nullable=False),
+    sa.Column("mtu", sa.Integer, nullable=False),
+    sa.Column("bridge", sa.String(15), nullable=False),
+    sa.Column("description", LongText, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+)
+
+subnets = _table(
+    "subnets",
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("network_id", Id, nullable=False),
+    sa.Column("project_id", Id, nullable=False),
+    sa.Column("name", Name, nullable=False),
+    sa.Column("ip_version", sa.Integer, nullable=False),
+    sa.Column("cidr", sa.String(64), nullable=False),
+    sa.Column("gateway_ip", sa.String(64)),
+    sa.Column("enable_dhcp", sa.Boolean, nullable=False),
+    sa.Column("pool_start", sa.String(64), nullable=False),
+    sa.Column("pool_end", sa.String(64), nullable=False),
+    sa.Column("dns_nameservers", Json, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Index("ix_subnets_network", "network_id"),
+)
+
+ports = _table(
+    "ports",
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("network_id", Id, nullable=False),
+    sa.Column("project_id", Id, nullable=False),
+    sa.Column("name", Name, nullable=False),
+    sa.Column("mac_address", sa.String(17), nullable=False),
+    sa.Column("device_id", Id, nullable=False),
+    sa.Column("device_owner", Name, nullable=False),
+    sa.Column("device_index", sa.Integer, nullable=False),
+    sa.Column("host", Name, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("admin_state_up", sa.Boolean, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.UniqueConstraint("network_id", "mac_address"),
+    sa.Index("ix_ports_device", "device_id"),
+)
+
+fixed_ips = _table(
+    "fixed_ips",
+    sa.Column("subnet_id", Id, primary_key=True),
+    sa.Column("ip_address", sa.String(64), primary_key=True),
+    sa.Column("port_id", Id, nullable=False),
+    sa.Index("ix_fixed_ips_port", "port_id"),
+)

@@ -1,0 +1,38 @@
+"""Microseconds since the epoch to and from the texts of OpenStack's APIs (ISO 8601, UTC)."""
+
+from datetime import UTC, datetime, timedelta
+
+from kilonova.model.errors import Invalid
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def as_datetime(micros: int) -> datetime:
+    """The moment with its time zone (UTC)."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def iso_z(micros: int | None) -> str | None:
+    """``2026-11-22T08:49:15Z``: servers, images, networks."""
+    return None if micros is None else as_datetime(micros).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def iso_micros(micros: int | None) -> str | None:
+    """``2026-11-22T08:49:15.000000``: usage times, services, instance actions, key pairs."""
+    return None if micros is None else as_datetime(micros).strftime("%Y-%m-%dT%H:%M:%S.%f")
+
+
+def iso_micros_z(micros: int | None) -> str | None:
+    """``2026-11-22T08:49:15.000000Z``: identity."""
+    return None if micros is None else as_datetime(micros).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_moment(text: str, field: str) -> int:
+    """ISO 8601 to microseconds; a moment without a zone is UTC. Raises ``Invalid`` naming the field."""
+    try:
+        moment = datetime.fromisoformat(text.strip().replace(" ", "T"))
+    except ValueError:
+        raise Invalid(f"Invalid input for field/attribute {field}. '{text[:64]}' is not a date and time.") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // timedelta(microseconds=1)
