@@ -27,9 +27,7 @@ class ApiConfig(Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8774, ge=0, le=65535, description="Port; 8774 is compute's registered port. 0: any free one.")
-    public_url: str | None = Field(
-        None, description="How clients reach us; None: from host and port."
-    )
+    public_url: str | None = Field(None, description="How clients reach us; None: from host and port.")
     reuse_port: bool = Field(False, description="SO_REUSEPORT, so that several nova-api share the port.")
     max_limit: int = Field(1000, ge=1, description="Most entries in one page of a list.")
     policy_file: Path | None = Field(None, description="YAML or JSON of policy rules that replace the defaults.")
@@ -42,9 +40,7 @@ class DatabaseConfig(Section):
     pool_size: int = Field(10, ge=1, description="Connections of each process (not SQLite).")
     connect_timeout: float = Field(5.0, gt=0, description="Seconds to wait for a connection.")
     statement_timeout: float = Field(15.0, gt=0, description="Seconds one transaction may take.")
-    durable: bool = Field(
-        True, description="SQLite: false is faster and bears kill -9, but no power failure."
-    )
+    durable: bool = Field(True, description="SQLite: false is faster and bears kill -9, but no power failure.")
 
 
 class MessagingConfig(Section):

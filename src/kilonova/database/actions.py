@@ -1,0 +1,145 @@
+"""Rows of ``actions`` and ``action_events``: the engine's log book. Every change names the epoch it was made under."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kilonova.database.tables import action_events, actions
+from kilonova.messaging.contract import TimelineEvent
+from kilonova.model.action import Action, ActionState
+
+_a = actions.c
+_COLUMNS = [
+    column for column in actions.columns if column.name in {field.name for field in msgspec.structs.fields(Action)}
+]
+_SELECT = sa.select(*_COLUMNS)
+_BY_ID = _SELECT.where(_a.id == sa.bindparam("action_id"))
+_OF_SERVER = _SELECT.where(_a.server_id == sa.bindparam("of_server")).order_by(_a.started_at.desc(), _a.seq.desc())
+_LATE = (
+    _SELECT.where(_a.lease_until < sa.bindparam("now"))
+    .order_by(_a.lease_until)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_INSERT = actions.insert()
+_INSERT_EVENTS = action_events.insert()
+_EVENTS = (
+    sa.select(action_events)
+    .where(action_events.c.action_id == sa.bindparam("of_action"))
+    .order_by(action_events.c.started_at, action_events.c.seq)
+)
+_CHANGES: dict[tuple[str, ...], sa.Update] = {}
+
+
+def insert(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """New actions, pending."""
+    connection.execute(_INSERT, list(rows))
+
+
+def find(connection: Connection, action_id: str) -> Action | None:
+    """One action, or None."""
+    row = connection.execute(_BY_ID, {"action_id": action_id}).first()
+    return None if row is None else Action(**row._mapping)
+
+
+def of_server(connection: Connection, server_id: str) -> list[Action]:
+    """All actions of a server, the newest first."""
+    return [Action(**row._mapping) for row in connection.execute(_OF_SERVER, {"of_server": server_id})]
+
+
+def of_request(connection: Connection, request_id: str) -> list[Action]:
+    """The actions one request asked for (several, when it made several servers)."""
+    found = connection.execute(_SELECT.where(_a.request_id == request_id).order_by(_a.seq))
+    return [Action(**row._mapping) for row in found]
+
+
+def late(connection: Connection, now: int, most: int) -> list[Action]:
+    """Actions whose lease has run out, the latest first."""
+    return [Action(**row._mapping) for row in connection.execute(_LATE, {"now": now, "most": most})]
+
+
+def open_on_host(connection: Connection, host: str) -> list[Action]:
+    """Unfinished actions of servers on a host."""
+    from kilonova.database.tables import servers
+
+    query = _SELECT.join(servers, servers.c.action_id == _a.id).where(
+        servers.c.host == host, _a.lease_until.is_not(None)
+    )
+    return [Action(**row._mapping) for row in connection.execute(query)]
+
+
+def change(
+    connection: Connection,
+    action_id: str,
+    values: dict[str, Any],
+    *,
+    epoch: int,
+    states: tuple[ActionState, ...],
+    step: str | None = None,
+) -> bool:
+    """Set columns while the action is at that epoch, in one of ``states`` (and at ``step``). False: a successor was faster."""
+    key = (*sorted(values), str(len(states)), "step" if step is not None else "")
+    statement = _CHANGES.get(key)
+    if statement is None:
+        statement = actions.update().where(_a.id == sa.bindparam("the_action"), _a.epoch == sa.bindparam("at_epoch"))
+        statement = statement.where(_a.state.in_([sa.bindparam(f"state_{n}") for n in range(len(states))]))
+        if step is not None:
+            statement = statement.where(_a.step == sa.bindparam("at_step"))
+        statement = _CHANGES.setdefault(
+            key, statement.values({name: sa.bindparam(f"v_{name}", type_=_a[name].type) for name in values})
+        )
+    parameters: dict[str, Any] = {f"v_{name}": value for name, value in values.items()}
+    parameters |= {"the_action": action_id, "at_epoch": epoch}
+    parameters |= {f"state_{n}": str(state) for n, state in enumerate(states)}
+    if step is not None:
+        parameters["at_step"] = step
+    return connection.execute(statement, parameters).rowcount == 1
+
+
+def renew(connection: Connection, host: str, running: Sequence[tuple[str, int]], until: int) -> list[str]:
+    """Renew the leases a host holds; returns the actions that are no longer its own."""
+    if not running:
+        return []
+    wanted = dict(running)
+    held = {
+        row.id: row.epoch
+        for row in connection.execute(
+            sa.select(_a.id, _a.epoch).where(
+                _a.id.in_(list(wanted)), _a.state == ActionState.RUNNING, _a.owner == host
+            )
+        )
+    }
+    mine = [action_id for action_id, epoch in wanted.items() if held.get(action_id) == epoch]
+    if mine:
+        connection.execute(
+            actions.update()
+            .where(_a.id.in_(mine), _a.state == ActionState.RUNNING, _a.owner == host)
+            .values(lease_until=until)
+        )
+    return [action_id for action_id in wanted if action_id not in mine]
+
+
+def record(connection: Connection, action_id: str, events: Sequence[TimelineEvent]) -> None:
+    """Add to an action's timeline."""
+    if events:
+        connection.execute(
+            _INSERT_EVENTS, [{"action_id": action_id, **msgspec.structs.asdict(event)} for event in events]
+        )
+
+
+def timeline(connection: Connection, action_id: str) -> list[TimelineEvent]:
+    """What happened in an action, in order."""
+    return [
+        TimelineEvent(
+            name=row.name,
+            service=row.service,
+            host=row.host,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            result=row.result,
+            details=row.details,
+        )
+        for row in connection.execute(_EVENTS, {"of_action": action_id})
+    ]

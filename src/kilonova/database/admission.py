@@ -1,0 +1,110 @@
+"""How an action is born: in one transaction with the change of the server that asks for it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from kilonova.database import actions, ledger, servers
+from kilonova.database.tables import servers as table
+from kilonova.messaging.contract import TimelineEvent
+from kilonova.model.action import DELETE, KINDS, Action, ActionState
+from kilonova.model.errors import Conflict
+from kilonova.model.server import Server, TaskState
+
+_OPEN = (ActionState.PENDING, ActionState.RUNNING)
+
+
+def create(
+    connection: Connection,
+    *,
+    server_rows: Sequence[Mapping[str, Any]],
+    action_rows: Sequence[dict[str, Any]],
+    quota: Mapping[str, int],
+    quota_defaults: Mapping[str, int],
+    events: Mapping[str, Sequence[TimelineEvent]],
+) -> None:
+    """Admit new servers, each with the action that builds it, within the project's quota (``QuotaExceeded``).
+
+    ``events`` by action id. One request is one transaction: all of its servers, or none.
+    """
+    project_id = server_rows[0]["project_id"]
+    servers.insert(connection, server_rows)
+    actions.insert(connection, action_rows)
+    for action_id, of_action in events.items():
+        actions.record(connection, action_id, of_action)
+    ledger.use_quota(connection, project_id, quota, quota_defaults)
+
+
+def request(
+    connection: Connection,
+    *,
+    server: Server,
+    row: dict[str, Any],
+    task_state: TaskState | None,
+    host_up: bool,
+    events: Sequence[TimelineEvent],
+) -> Action:
+    """Admit one action on a server that exists; ``row`` is its row, but for the step it begins with.
+
+    A delete preempts whatever runs; anything else finds the server free and in a state that allows it, or ``Conflict``.
+    """
+    kind = KINDS[row["kind"]]
+    now = row["started_at"]
+    if kind.preempts:
+        _preempt(connection, server, now)
+    elif server.action_id is not None or server.task_state is not None:
+        raise Conflict(
+            f"Cannot '{kind.name}' instance {server.id} while it is in task_state {server.task_state or 'locked'}"
+        )
+    elif kind.vm_states and server.vm_state not in kind.vm_states:
+        raise Conflict(f"Cannot '{kind.name}' instance {server.id} while it is in vm_state {server.vm_state}")
+    elif server.host is None:
+        raise Conflict(f"Cannot '{kind.name}' instance {server.id}: it is on no host")
+    first = kind.steps[0]
+    if kind is DELETE and (server.host is None or not host_up):
+        first = kind.steps[1]  # nobody there to ask; reconcile removes the guest when the host is back
+    row = {**row, "step": first.name}
+    if not _seize(connection, server, row["id"], task_state, now):
+        raise Conflict(f"Instance {server.id} was changed by another request at this moment; ask again.")
+    actions.insert(connection, [row])
+    actions.record(connection, row["id"], events)
+    action = actions.find(connection, row["id"])
+    assert action is not None
+    return action
+
+
+def _seize(connection: Connection, server: Server, action_id: str, task_state: TaskState | None, now: int) -> bool:
+    """Compare-and-set on the server as it was read: of two requests at once, one gets it."""
+    statement = (
+        table.update()
+        .where(
+            table.c.id == server.id,
+            table.c.action_id.is_not_distinct_from(server.action_id),
+            table.c.vm_state == server.vm_state,
+            table.c.deleted_at.is_(None),
+        )
+        .values(action_id=action_id, task_state=task_state, updated_at=now)
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def _preempt(connection: Connection, server: Server, now: int) -> None:
+    """End what runs on the server. Its performer finds its epoch stale and undoes its own work."""
+    if server.action_id is None:
+        return
+    running = actions.find(connection, server.action_id)
+    if running is None or running.finished_at is not None:
+        return
+    if running.kind == DELETE.name:
+        raise Conflict(f"Instance {server.id} is being deleted already.")
+    undone = {
+        "state": ActionState.UNDONE,
+        "epoch": running.epoch + 1,
+        "lease_until": None,
+        "finished_at": now,
+        "updated_at": now,
+        "message": "preempted by a delete",
+    }
+    if not actions.change(connection, running.id, undone, epoch=running.epoch, states=_OPEN):
+        raise Conflict(f"Instance {server.id} was changed by another request at this moment; ask again.")

@@ -1,0 +1,389 @@
+"""The transactions of the engine: every change of an action together with the server and the ledger it concerns.
+
+Each is one function, all or nothing, and safe to run again. They return what has to be *sent* after the commit; if
+the sender dies before it sends, the action's lease runs out and the sweep sends it again.
+
+The order of statements is always action, server, host, quota, so that transactions wait for each other in one direction.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy.engine import Connection
+
+from kilonova.database import actions, ledger, servers
+from kilonova.database.outgoing import Outgoing, quota_of, step_message
+from kilonova.messaging.contract import Need, TimelineEvent
+from kilonova.model.action import CREATE, DELETE, KINDS, Action, ActionState, Performer, Remedy, Step, resend_delay
+from kilonova.model.errors import NotFound, Stale
+from kilonova.model.guest import Nic
+from kilonova.model.server import PowerState, Server, TaskState, VmState
+
+_PENDING = (ActionState.PENDING,)
+_RUNNING = (ActionState.RUNNING,)
+_OPEN = (ActionState.PENDING, ActionState.RUNNING)
+
+
+class ClaimLost(Exception):
+    """The host filled up between the decision and the claim; the transaction is rolled back."""
+
+
+# --- nova-scheduler ----------------------------------------------------------------------------------------
+
+
+def place(
+    connection: Connection,
+    *,
+    action_id: str,
+    epoch: int,
+    server_id: str,
+    project_id: str,
+    host: str,
+    zone: str,
+    need: Need,
+    now: int,
+    dispatch: int,
+    events: Sequence[TimelineEvent],
+) -> None:
+    """Claim ``host`` for the server and pass the action on to it.
+
+    Raises ``Stale`` if the action has moved on without us, ``ClaimLost`` if the host has filled up.
+    """
+    if not actions.change(
+        connection,
+        action_id,
+        _queued(CREATE.steps[1], epoch + 1, now, dispatch),
+        epoch=epoch,
+        states=_PENDING,
+        step="schedule",
+    ):
+        raise Stale(f"action {action_id} is no longer at epoch {epoch}")
+    if not servers.update(
+        connection,
+        server_id,
+        held_by=action_id,
+        host=host,
+        availability_zone=zone,
+        task_state=None if CREATE.steps[1].task_state is None else TaskState.SPAWNING,
+        updated_at=now,
+    ):
+        raise Stale(f"server {server_id} is no longer held by action {action_id}")
+    if not ledger.claim(connection, server_id=server_id, project_id=project_id, host=host, need=need, now=now):
+        raise ClaimLost(host)
+    actions.record(connection, action_id, events)
+
+
+def _queued(step: Step, epoch: int, now: int, dispatch: int) -> dict[str, Any]:
+    """The columns of an action that waits for a step to be begun."""
+    return {
+        "step": step.name,
+        "state": ActionState.PENDING,
+        "epoch": epoch,
+        "owner": None,
+        "claimant": None,
+        "attempts": 0,
+        "lease_until": now + dispatch,
+        "updated_at": now,
+    }
+
+
+def no_valid_host(
+    connection: Connection,
+    *,
+    action_id: str,
+    epoch: int,
+    server_id: str,
+    message: str,
+    details: str,
+    now: int,
+    events: Sequence[TimelineEvent],
+) -> None:
+    """End a create that fits nowhere. Raises ``Stale``."""
+    if not _end(connection, action_id, epoch, _PENDING, ActionState.FAILED, message, now):
+        raise Stale(f"action {action_id} is no longer at epoch {epoch}")
+    _put_in_error(connection, action_id, server_id, message, details, now, code=500)
+    actions.record(connection, action_id, events)
+
+
+# --- nova-conductor, for nova-compute ----------------------------------------------------------------------
+
+
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that was begun: the action at its new epoch, and its server."""
+
+    action: Action
+    server: Server
+
+
+def begin(
+    connection: Connection,
+    *,
+    action_id: str,
+    step: str,
+    epoch: int,
+    owner: str,
+    claimant: str,
+    now: int,
+    lease: int,
+    events: Sequence[TimelineEvent],
+) -> Begun:
+    """Take the lease and raise the epoch. Asked again by the same claimant: the same answer. Else ``Stale``."""
+    action = actions.find(connection, action_id)
+    if action is None or action.finished_at is not None:
+        raise Stale(f"action {action_id} is over")
+    server = servers.find(connection, action.server_id)
+    if server is None or server.action_id != action_id:
+        raise Stale(f"server {action.server_id} is no longer held by action {action_id}")
+    performer = KINDS[action.kind].step(action.step).performer
+    if performer is Performer.COMPUTE and server.host != owner:
+        raise Stale(f"server {server.id} belongs on {server.host}, not on {owner}")
+    again = action.claimant == claimant and action.epoch == epoch + 1 and action.state == ActionState.RUNNING
+    if not again:
+        leased = {
+            "state": ActionState.RUNNING,
+            "epoch": epoch + 1,
+            "owner": owner,
+            "claimant": claimant,
+            "lease_until": now + lease,
+            "attempts": action.attempts + 1,
+            "updated_at": now,
+        }
+        if not actions.change(connection, action_id, leased, epoch=epoch, states=_PENDING, step=step):
+            raise Stale(f"action {action_id} is no longer at epoch {epoch}")
+        actions.record(connection, action_id, events)
+    return Begun(action=msgspec.structs.replace(action, epoch=epoch + 1, step=step), server=server)
+
+
+def progress(connection: Connection, action_id: str, epoch: int, task_state: str) -> bool:
+    """Show where a step is. False if the epoch is stale."""
+    action = actions.find(connection, action_id)
+    if action is None or action.epoch != epoch or action.state != ActionState.RUNNING:
+        return False
+    return servers.update(connection, action.server_id, held_by=action_id, task_state=task_state)
+
+
+def addressed(connection: Connection, action_id: str, server_id: str, nics: Sequence[Nic]) -> bool:
+    """Write down what addresses the server was given."""
+    return servers.update(
+        connection, server_id, held_by=action_id, addresses=[msgspec.to_builtins(nic) for nic in nics]
+    )
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
+    """What a report led to: whether it counted, and the step that follows (already begun, by the conductor)."""
+
+    accepted: bool
+    reason: str = ""
+    following: Action | None = None
+
+
+def finish(
+    connection: Connection,
+    *,
+    action_id: str,
+    step: str,
+    epoch: int,
+    power_state: int | None,
+    now: int,
+    lease: int,
+    owner: str,
+    events: Sequence[TimelineEvent],
+) -> Finished:
+    """A step is done: go on to the next one, or end the action. Repeated reports get the same answer."""
+    action = actions.find(connection, action_id)
+    if action is None or action.epoch != epoch or action.step != step:
+        moved_on = action is not None and action.epoch == epoch + 1 and _is_after(action, step)
+        return Finished(accepted=moved_on, reason="" if moved_on else f"action {action_id} is past epoch {epoch}")
+    if action.state == ActionState.SUCCEEDED:
+        return Finished(accepted=True)
+    following = KINDS[action.kind].after(step)
+    if following is not None:
+        begun = {
+            **_queued(following, epoch + 1, now, lease),
+            "state": ActionState.RUNNING,
+            "owner": owner,
+            "attempts": 1,
+        }
+        changed = actions.change(connection, action_id, begun, epoch=epoch, states=_RUNNING, step=step)
+        if not changed:
+            return Finished(accepted=False, reason=f"action {action_id} is past epoch {epoch}")
+        actions.record(connection, action_id, events)
+        return Finished(accepted=True, following=actions.find(connection, action_id))
+    if not _end(connection, action_id, epoch, _RUNNING, ActionState.SUCCEEDED, None, now):
+        return Finished(accepted=False, reason=f"action {action_id} is past epoch {epoch}")
+    _succeed(connection, action, power_state, now)
+    actions.record(connection, action_id, events)
+    return Finished(accepted=True)
+
+
+def _is_after(action: Action, step: str) -> bool:
+    following = KINDS[action.kind].after(step)
+    return following is not None and action.step == following.name
+
+
+def _succeed(connection: Connection, action: Action, power_state: int | None, now: int) -> None:
+    kind = KINDS[action.kind]
+    values: dict[str, Any] = {"task_state": None, "action_id": None, "updated_at": now, "progress": 0}
+    if kind.outcome is not None:
+        values["vm_state"] = str(kind.outcome)
+        values["fault"] = None
+    if power_state is None and kind.power is not None:
+        power_state = int(kind.power)
+    if power_state is not None:
+        values["power_state"] = power_state
+    if kind is CREATE:
+        values["launched_at"] = now
+    if kind is DELETE:
+        _forget(connection, action.server_id)
+        values |= {"deleted_at": now, "terminated_at": now, "host": None}
+    servers.update(connection, action.server_id, held_by=action.id, **values)
+
+
+def _forget(connection: Connection, server_id: str) -> None:
+    """Give back everything a server holds, as it is deleted."""
+    server = servers.find(connection, server_id)
+    if server is not None and server.deleted_at is None:
+        ledger.give_back(connection, server_id)
+        ledger.drop_quota(connection, server.project_id, quota_of(server.flavor))
+
+
+def fail(
+    connection: Connection,
+    *,
+    action_id: str,
+    step: str,
+    epoch: int,
+    message: str,
+    details: str,
+    elsewhere: bool,
+    now: int,
+    dispatch: int,
+    events: Sequence[TimelineEvent],
+) -> Outgoing | None:
+    """A step failed and was undone where it was. ``elsewhere``: give another host a try. Raises ``Stale``."""
+    action = actions.find(connection, action_id)
+    if action is None or action.epoch != epoch or action.step != step or action.finished_at is not None:
+        raise Stale(f"action {action_id} is past epoch {epoch}")
+    outgoing = None
+    if elsewhere:
+        outgoing = _reschedule(connection, action, now, dispatch)
+    else:
+        _give_up(connection, action, message, details, now)
+    actions.record(connection, action_id, events)
+    return outgoing
+
+
+def _reschedule(connection: Connection, action: Action, now: int, dispatch: int) -> Outgoing:
+    """Back to the scheduler, without the host that failed. Raises ``Stale``."""
+    server = _server_of(connection, action)
+    excluded = [*action.excluded_hosts, server.host] if server.host else action.excluded_hosts
+    columns = _queued(CREATE.steps[0], action.epoch + 1, now, dispatch) | {"excluded_hosts": excluded}
+    if not actions.change(connection, action.id, columns, epoch=action.epoch, states=_OPEN):
+        raise Stale(f"action {action.id} is past epoch {action.epoch}")
+    servers.update(
+        connection, server.id, held_by=action.id, host=None, task_state=str(TaskState.SCHEDULING), updated_at=now
+    )
+    ledger.give_back(connection, server.id)
+    moved = msgspec.structs.replace(action, epoch=action.epoch + 1, step="schedule", excluded_hosts=excluded)
+    return step_message(moved, msgspec.structs.replace(server, host=None, addresses=[]))
+
+
+def _give_up(connection: Connection, action: Action, message: str, details: str, now: int) -> None:
+    if not _end(connection, action.id, action.epoch, _OPEN, ActionState.FAILED, message, now):
+        raise Stale(f"action {action.id} is past epoch {action.epoch}")
+    kind = KINDS[action.kind]
+    if kind is CREATE:
+        ledger.give_back(connection, action.server_id)
+        servers.update(connection, action.server_id, held_by=action.id, host=None)
+    if kind.error_on_failure:
+        _put_in_error(connection, action.id, action.server_id, message, details, now, code=500)
+        return
+    servers.update(
+        connection,
+        action.server_id,
+        held_by=action.id,
+        vm_state=action.before.get("vm_state", str(VmState.ERROR)),
+        power_state=action.before.get("power_state", int(PowerState.NOSTATE)),
+        task_state=None,
+        action_id=None,
+        updated_at=now,
+        fault=_fault(500, message, details, now),
+    )
+
+
+def _put_in_error(
+    connection: Connection, action_id: str, server_id: str, message: str, details: str, now: int, *, code: int
+) -> None:
+    servers.update(
+        connection,
+        server_id,
+        held_by=action_id,
+        vm_state=str(VmState.ERROR),
+        power_state=int(PowerState.NOSTATE),
+        task_state=None,
+        action_id=None,
+        updated_at=now,
+        fault=_fault(code, message, details, now),
+    )
+
+
+def _fault(code: int, message: str, details: str, now: int) -> dict[str, Any]:
+    return {"code": code, "message": message, "details": details, "created": now}
+
+
+def _end(
+    connection: Connection,
+    action_id: str,
+    epoch: int,
+    states: tuple[ActionState, ...],
+    state: ActionState,
+    message: str | None,
+    now: int,
+) -> bool:
+    ended = {"state": state, "lease_until": None, "message": message, "updated_at": now, "finished_at": now}
+    return actions.change(connection, action_id, ended, epoch=epoch, states=states)
+
+
+def _server_of(connection: Connection, action: Action) -> Server:
+    server = servers.find(connection, action.server_id)
+    if server is None:
+        raise NotFound(f"Instance {action.server_id} could not be found.")
+    return server
+
+
+# --- the sweep ---------------------------------------------------------------------------------------------
+
+
+def take_over(
+    connection: Connection,
+    action: Action,
+    remedy: Remedy,
+    *,
+    now: int,
+    dispatch: int,
+    message: str,
+    details: str = "",
+) -> Outgoing | None:
+    """Apply the sweep's remedy to a late action. Raises ``Stale`` if somebody was faster."""
+    if remedy is Remedy.FAIL:
+        _give_up(connection, action, message, details, now)
+        return None
+    if remedy is Remedy.RESCHEDULE:
+        return _reschedule(connection, action, now, dispatch)
+    step = KINDS[action.kind].step(action.step)
+    if remedy is Remedy.SKIP:
+        step = KINDS[action.kind].after(action.step) or step
+    # A pending step keeps its epoch: the first message may still be waiting in a long queue, and whoever
+    # comes first, it or its copy, takes the lease. A running one is fenced off.
+    epoch = action.epoch if action.state == ActionState.PENDING and remedy is Remedy.RESEND else action.epoch + 1
+    columns = _queued(step, epoch, now, dispatch)
+    if step.name == action.step:
+        columns["attempts"] = action.attempts
+    if action.state == ActionState.PENDING:
+        columns["updated_at"] = action.updated_at  # since when it waits; the waits between copies double
+        columns["lease_until"] = now + resend_delay(now - action.updated_at, dispatch)
+    if not actions.change(connection, action.id, columns, epoch=action.epoch, states=_OPEN, step=action.step):
+        raise Stale(f"action {action.id} is past epoch {action.epoch}")
+    moved = msgspec.structs.replace(action, step=step.name, epoch=epoch, state=ActionState.PENDING)
+    return step_message(moved, _server_of(connection, action))

@@ -1,0 +1,160 @@
+"""The one ledger: what servers take from hosts and from their project's quota.
+
+Always changed in the transaction that changes the server, by conditional updates: two that race for the last
+slot are told apart by the database, nothing is counted twice and nothing has to be healed.
+"""
+
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kilonova.database.tables import allocations, hosts, quota_limits, quota_usages
+from kilonova.messaging.contract import Need
+from kilonova.model.errors import QuotaExceeded
+
+_h = hosts.c
+_CLAIM = (
+    hosts.update()
+    .where(
+        _h.host == sa.bindparam("on_host"),
+        _h.vcpus_used + sa.bindparam("vcpus_needed", type_=sa.Integer) <= _h.vcpus_capacity,
+        _h.memory_mb_used + sa.bindparam("memory_needed", type_=sa.Integer) <= _h.memory_mb_capacity,
+        _h.disk_gb_used + sa.bindparam("disk_needed", type_=sa.Integer) <= _h.disk_gb_capacity,
+    )
+    .values(
+        vcpus_used=_h.vcpus_used + sa.bindparam("vcpus_needed", type_=sa.Integer),
+        memory_mb_used=_h.memory_mb_used + sa.bindparam("memory_needed", type_=sa.Integer),
+        disk_gb_used=_h.disk_gb_used + sa.bindparam("disk_needed", type_=sa.Integer),
+        servers_count=_h.servers_count + 1,
+    )
+)
+_RETURN = (
+    hosts.update()
+    .where(_h.host == sa.bindparam("on_host"))
+    .values(
+        vcpus_used=_h.vcpus_used - sa.bindparam("vcpus_needed", type_=sa.Integer),
+        memory_mb_used=_h.memory_mb_used - sa.bindparam("memory_needed", type_=sa.Integer),
+        disk_gb_used=_h.disk_gb_used - sa.bindparam("disk_needed", type_=sa.Integer),
+        servers_count=_h.servers_count - 1,
+    )
+)
+_ALLOCATE = allocations.insert()
+_ALLOCATIONS_OF = sa.select(allocations).where(allocations.c.server_id == sa.bindparam("of_server"))
+_FREE = allocations.delete().where(
+    allocations.c.server_id == sa.bindparam("of_server"), allocations.c.host == sa.bindparam("on_host")
+)
+
+
+def claim(connection: Connection, *, server_id: str, project_id: str, host: str, need: Need, now: int) -> bool:
+    """Take what the server needs from the host, or False if it no longer fits."""
+    amounts = {"vcpus_needed": need.vcpus, "memory_needed": need.memory_mb, "disk_needed": need.disk_gb}
+    if connection.execute(_CLAIM, {"on_host": host, **amounts}).rowcount != 1:
+        return False
+    connection.execute(
+        _ALLOCATE,
+        {
+            "server_id": server_id,
+            "host": host,
+            "project_id": project_id,
+            "vcpus": need.vcpus,
+            "memory_mb": need.memory_mb,
+            "disk_gb": need.disk_gb,
+            "created_at": now,
+        },
+    )
+    return True
+
+
+def give_back(connection: Connection, server_id: str) -> None:
+    """Return all that a server has claimed, on whatever host. Nothing happens if it has claimed nothing."""
+    for row in connection.execute(_ALLOCATIONS_OF, {"of_server": server_id}).all():
+        if connection.execute(_FREE, {"of_server": server_id, "on_host": row.host}).rowcount == 1:
+            amounts = {"vcpus_needed": row.vcpus, "memory_needed": row.memory_mb, "disk_needed": row.disk_gb}
+            connection.execute(_RETURN, {"on_host": row.host, **amounts})
+
+
+_u = quota_usages.c
+_USE = (
+    quota_usages.update()
+    .where(
+        _u.project_id == sa.bindparam("of_project"),
+        _u.resource == sa.bindparam("of_resource"),
+        sa.or_(
+            sa.bindparam("hard_limit", type_=sa.BigInteger) < 0,
+            _u.in_use + sa.bindparam("amount", type_=sa.BigInteger)
+            <= sa.bindparam("hard_limit", type_=sa.BigInteger),
+        ),
+    )
+    .values(in_use=_u.in_use + sa.bindparam("amount", type_=sa.BigInteger))
+)
+_DROP = (
+    quota_usages.update()
+    .where(_u.project_id == sa.bindparam("of_project"), _u.resource == sa.bindparam("of_resource"))
+    .values(in_use=_u.in_use - sa.bindparam("amount", type_=sa.BigInteger))
+)
+_LIMITS = sa.select(quota_limits).where(quota_limits.c.project_id.in_([sa.bindparam("of_project"), ""]))
+_USAGES = sa.select(_u.resource, _u.in_use).where(_u.project_id == sa.bindparam("of_project"))
+
+
+def limits(connection: Connection, project_id: str, defaults: Mapping[str, int]) -> dict[str, int]:
+    """The limits of a project: its own, else the default class, else the configuration. -1 is none."""
+    found = connection.execute(_LIMITS, {"of_project": project_id}).all()
+    own = {row.resource: int(row.hard_limit) for row in found if row.project_id == project_id}
+    classes = {row.resource: int(row.hard_limit) for row in found if row.project_id == ""}
+    return {**defaults, **classes, **own}
+
+
+def usages(connection: Connection, project_id: str) -> dict[str, int]:
+    """What a project uses of each resource; resources it never touched are missing."""
+    return {row.resource: int(row.in_use) for row in connection.execute(_USAGES, {"of_project": project_id})}
+
+
+def use_quota(
+    connection: Connection, project_id: str, amounts: Mapping[str, int], defaults: Mapping[str, int]
+) -> None:
+    """Count new use against the project's limits. Raises ``QuotaExceeded`` naming each resource that would not fit."""
+    allowed = limits(connection, project_id, defaults)
+    for resource in sorted(amounts):  # one order for all, so that two requests never wait for each other
+        values = {
+            "of_project": project_id,
+            "of_resource": resource,
+            "amount": amounts[resource],
+            "hard_limit": allowed.get(resource, -1),
+        }
+        if connection.execute(_USE, values).rowcount == 1:
+            continue
+        if not _first_use(connection, values):
+            raise _exceeded(connection, project_id, amounts, allowed)
+
+
+def _first_use(connection: Connection, values: Mapping[str, object]) -> bool:
+    """Make the usage row if it is missing; False if it is there, and the limit was what refused."""
+    row = {"project_id": values["of_project"], "resource": values["of_resource"], "in_use": 0}
+    try:
+        with connection.begin_nested():
+            connection.execute(quota_usages.insert(), row)
+    except sa.exc.IntegrityError:
+        return connection.execute(_USE, values).rowcount == 1
+    return connection.execute(_USE, values).rowcount == 1
+
+
+def _exceeded(
+    connection: Connection, project_id: str, amounts: Mapping[str, int], allowed: Mapping[str, int]
+) -> QuotaExceeded:
+    used = usages(connection, project_id)
+    over = [r for r in sorted(amounts) if 0 <= allowed.get(r, -1) < used.get(r, 0) + amounts[r]] or sorted(amounts)
+
+    def numbers(of: Mapping[str, int]) -> str:
+        return ", ".join(str(of.get(resource, 0)) for resource in over)
+
+    return QuotaExceeded(
+        f"Quota exceeded for {', '.join(over)}: Requested {numbers(amounts)}, but already used "
+        f"{numbers(used)} of {numbers(allowed)} {', '.join(over)}"
+    )
+
+
+def drop_quota(connection: Connection, project_id: str, amounts: Mapping[str, int]) -> None:
+    """Count use that has ended."""
+    for resource in sorted(amounts):
+        connection.execute(_DROP, {"of_project": project_id, "of_resource": resource, "amount": amounts[resource]})

@@ -1,0 +1,120 @@
+"""Rows of ``services`` and ``hosts``: who is there, what the machines have, who is up."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kilonova.database.tables import hosts, services
+from kilonova.model.errors import NotFound
+from kilonova.model.host import Host, Service
+
+_SERVICE_COLUMNS = [column for column in services.columns if column.name != "incarnation"]
+_SERVICES = sa.select(*_SERVICE_COLUMNS).order_by(services.c.id)
+_ONE_SERVICE = _SERVICES.where(
+    services.c.binary == sa.bindparam("of_binary"), services.c.host == sa.bindparam("of_host")
+)
+_BEAT = (
+    services.update()
+    .where(
+        services.c.binary == sa.bindparam("of_binary"),
+        services.c.host == sa.bindparam("of_host"),
+        services.c.incarnation == sa.bindparam("of_incarnation"),
+    )
+    .values(last_seen_at=sa.bindparam("now"), stopped_at=None)
+)
+_HOSTS = sa.select(hosts).order_by(hosts.c.id)
+_ONE_HOST = sa.select(hosts).where(hosts.c.host == sa.bindparam("of_host"))
+
+
+def heartbeat(
+    connection: Connection, *, binary: str, host: str, zone: str, incarnation: str, uuid: str, now: int
+) -> None:
+    """Say that a service lives. A new incarnation takes over the row of the one before, and keeps its id."""
+    parameters = {"of_binary": binary, "of_host": host, "of_incarnation": incarnation, "now": now}
+    if connection.execute(_BEAT, parameters).rowcount == 1:
+        return
+    fresh = {"incarnation": incarnation, "zone": zone, "started_at": now, "last_seen_at": now, "stopped_at": None}
+    where = (services.c.binary == binary, services.c.host == host)
+    if connection.execute(services.update().where(*where).values(**fresh)).rowcount == 1:
+        return
+    row = {"uuid": uuid, "binary": binary, "host": host, "disabled": False, "forced_down": False, **fresh}
+    connection.execute(services.insert(), row)
+
+
+def goodbye(connection: Connection, *, binary: str, host: str, incarnation: str, now: int) -> None:
+    """A service stops in good order: it is down at once, nobody has to wait for its silence."""
+    connection.execute(
+        services.update()
+        .where(services.c.binary == binary, services.c.host == host, services.c.incarnation == incarnation)
+        .values(stopped_at=now)
+    )
+
+
+def list_services(connection: Connection) -> list[Service]:
+    """All of them, in the order they first came."""
+    return [Service(**row._mapping) for row in connection.execute(_SERVICES)]
+
+
+def find_service(connection: Connection, binary: str, host: str) -> Service | None:
+    """One of them, or None."""
+    row = connection.execute(_ONE_SERVICE, {"of_binary": binary, "of_host": host}).first()
+    return None if row is None else Service(**row._mapping)
+
+
+def get_service(connection: Connection, uuid: str) -> Service:
+    """One by its UUID. Raises ``NotFound``."""
+    row = connection.execute(_SERVICES.where(services.c.uuid == uuid)).first()
+    if row is None:
+        raise NotFound(f"Service {uuid} could not be found.")
+    return Service(**row._mapping)
+
+
+def update_service(connection: Connection, service_id: int, **values: Any) -> None:
+    """Set columns: ``disabled``, ``disabled_reason``, ``forced_down``."""
+    connection.execute(services.update().where(services.c.id == service_id).values(**values))
+
+
+def delete_service(connection: Connection, service_id: int) -> None:
+    """Forget a service and, for a nova-compute, its host."""
+    row = connection.execute(_SERVICES.where(services.c.id == service_id)).first()
+    if row is not None and row.binary == "nova-compute":
+        connection.execute(hosts.delete().where(hosts.c.host == row.host))
+    connection.execute(services.delete().where(services.c.id == service_id))
+
+
+def compute_up(connection: Connection, host: str | None, now: int, down_after: float) -> bool:
+    """Whether the nova-compute of a host lives; False for no host."""
+    service = find_service(connection, "nova-compute", host) if host else None
+    return service is not None and service.up(now, down_after)
+
+
+def list_hosts(connection: Connection) -> list[Host]:
+    """All compute hosts, in the order they first came."""
+    return [Host(**row._mapping) for row in connection.execute(_HOSTS)]
+
+
+def find_host(connection: Connection, host: str) -> Host | None:
+    """One compute host by its name, or None."""
+    row = connection.execute(_ONE_HOST, {"of_host": host}).first()
+    return None if row is None else Host(**row._mapping)
+
+
+def describe_host(connection: Connection, host: str, *, uuid: str, now: int, values: dict[str, Any]) -> None:
+    """Write down what a machine has; what is claimed of it stays."""
+    changed = connection.execute(hosts.update().where(hosts.c.host == host).values(**values, updated_at=now))
+    if changed.rowcount == 1:
+        return
+    connection.execute(
+        hosts.insert().values(
+            host=host,
+            uuid=uuid,
+            created_at=now,
+            updated_at=now,
+            vcpus_used=0,
+            memory_mb_used=0,
+            disk_gb_used=0,
+            servers_count=0,
+            **values,
+        )
+    )

@@ -1,0 +1,186 @@
+"""Rows of ``servers``: finding, listing and changing them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kilonova.database.tables import servers
+from kilonova.model.errors import Invalid, NotFound
+from kilonova.model.server import Server, tasks_of, vm_states_of
+
+_s = servers.c
+_BY_ID = sa.select(servers).where(_s.id == sa.bindparam("server_id"))
+_ON_HOST = sa.select(servers).where(_s.host == sa.bindparam("on_host"), _s.deleted_at.is_(None))
+_UPDATES: dict[tuple[str, ...], sa.Update] = {}
+
+
+def insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """New servers."""
+    connection.execute(servers.insert(), list(rows))
+
+
+def find(connection: Connection, server_id: str) -> Server | None:
+    """One server, deleted or not, or None."""
+    row = connection.execute(_BY_ID, {"server_id": server_id}).first()
+    return None if row is None else Server(**row._mapping)
+
+
+def get(connection: Connection, server_id: str, project_id: str | None, *, deleted: bool = False) -> Server:
+    """One server of a project (None: of any). Raises ``NotFound``, also for other projects' and deleted ones."""
+    server = find(connection, server_id)
+    if server is None or (project_id is not None and server.project_id != project_id):
+        raise NotFound(f"Instance {server_id} could not be found.")
+    if server.deleted_at is not None and not deleted:
+        raise NotFound(f"Instance {server_id} could not be found.")
+    return server
+
+
+def on_host(connection: Connection, host: str) -> list[Server]:
+    """The servers that belong on a host."""
+    return [Server(**row._mapping) for row in connection.execute(_ON_HOST, {"on_host": host})]
+
+
+def update(connection: Connection, server_id: str, *, held_by: str | None = None, **values: Any) -> bool:
+    """Set columns; with ``held_by`` only while that action holds the server. False if nothing was changed."""
+    key = (*sorted(values), "" if held_by is None else "held")
+    statement = _UPDATES.get(key)
+    if statement is None:
+        statement = servers.update().where(_s.id == sa.bindparam("the_server"))
+        if held_by is not None:
+            statement = statement.where(_s.action_id == sa.bindparam("held_by"))
+        statement = _UPDATES.setdefault(
+            key, statement.values({name: sa.bindparam(f"v_{name}", type_=servers.c[name].type) for name in values})
+        )
+    parameters = {f"v_{name}": value for name, value in values.items()}
+    parameters["the_server"] = server_id
+    if held_by is not None:
+        parameters["held_by"] = held_by
+    return connection.execute(statement, parameters).rowcount == 1
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the servers is asked for. ``project_id`` None: of all projects.
+
+    ``match`` are equalities by column, ``like`` substrings (names: Nova takes a regular expression, of which every
+    plain word is one), moments in microseconds. ``status`` is the user's word for it.
+    """
+
+    project_id: str | None
+    limit: int
+    marker: str | None = None
+    sort: list[tuple[str, bool]] = []  # column, ascending
+    match: dict[str, Any] = {}
+    like: dict[str, str] = {}
+    status: list[str] = []
+    metadata: dict[str, str] = {}
+    deleted: bool | None = False
+    changes_since: int | None = None
+    changes_before: int | None = None
+
+
+SORTABLE = {
+    "created_at",
+    "updated_at",
+    "display_name",
+    "uuid",
+    "host",
+    "vm_state",
+    "task_state",
+    "power_state",
+    "launched_at",
+    "availability_zone",
+    "project_id",
+    "user_id",
+    "key_name",
+    "locked",
+    "access_ip_v4",
+    "access_ip_v6",
+    "instance_type_id",
+    "image_ref",
+    "root_device_name",
+    "display_description",
+    "hostname",
+    "launch_index",
+    "progress",
+    "terminated_at",
+    "config_drive",
+}
+_COLUMN_OF = {
+    "display_name": "name",
+    "uuid": "id",
+    "instance_type_id": "flavor_id",
+    "image_ref": "image_id",
+    "display_description": "description",
+}
+
+
+def listing(connection: Connection, asked: Listing) -> list[Server]:
+    """One page, newest first unless asked otherwise. Raises ``Invalid`` for a marker that is nobody's."""
+    query = _filtered(sa.select(servers), asked)
+    keys = [(_COLUMN_OF.get(column, column), ascending) for column, ascending in asked.sort] or [
+        ("created_at", False)
+    ]
+    keys.append(("seq", keys[-1][1]))
+    if asked.marker is not None:
+        query = query.where(_after(connection, asked, keys))
+    for column, ascending in keys:
+        query = query.order_by(_s[column].asc() if ascending else _s[column].desc())
+    return [Server(**row._mapping) for row in connection.execute(query.limit(asked.limit))]
+
+
+def _filtered(query: sa.Select[Any], asked: Listing) -> sa.Select[Any]:
+    if asked.project_id is not None:
+        query = query.where(_s.project_id == asked.project_id)
+    if asked.deleted is not None:
+        query = query.where(_s.deleted_at.is_not(None) if asked.deleted else _s.deleted_at.is_(None))
+    for column, value in asked.match.items():
+        query = query.where(_s[column].in_(value) if isinstance(value, list) else _s[column] == value)
+    for column, value in asked.like.items():
+        query = query.where(_looks_like(_s[column], value))
+    if asked.changes_since is not None:
+        query = query.where(sa.func.coalesce(_s.updated_at, _s.created_at) >= asked.changes_since)
+    if asked.changes_before is not None:
+        query = query.where(sa.func.coalesce(_s.updated_at, _s.created_at) <= asked.changes_before)
+    if asked.status:
+        query = query.where(sa.or_(*(_status_clause(word) for word in asked.status)))
+    for key, value in asked.metadata.items():
+        fragment = msgspec.json.encode(key).decode() + ":" + msgspec.json.encode(value).decode()
+        query = query.where(sa.cast(_s.metadata, sa.Text).contains(fragment, autoescape=True))
+    return query
+
+
+def _looks_like(column: sa.ColumnElement[str], pattern: str) -> sa.ColumnElement[bool]:
+    """Nova's name filters are regular expressions; a plain word, the usual case, is a cheap substring."""
+    if all(letter.isalnum() or letter in "-_ :@/" for letter in pattern):
+        return column.contains(pattern, autoescape=True)
+    return column.regexp_match(pattern)
+
+
+def _status_clause(word: str) -> sa.ColumnElement[bool]:
+    tasks = tasks_of(word)
+    if tasks:
+        return sa.or_(*(sa.and_(_s.vm_state == vm, _s.task_state == task) for vm, task in tasks))
+    return _s.vm_state.in_(vm_states_of(word))
+
+
+def _after(connection: Connection, asked: Listing, keys: list[tuple[str, bool]]) -> sa.ColumnElement[bool]:
+    """Everything behind the marker in the order of ``keys`` (NULLs sort first, as SQLite and MySQL do)."""
+    marker = find(connection, asked.marker or "")
+    if marker is None or (asked.project_id is not None and marker.project_id != asked.project_id):
+        raise Invalid(f"marker [{asked.marker}] not found")
+    clauses: list[sa.ColumnElement[bool]] = []
+    for depth, (column, ascending) in enumerate(keys):
+        same = [_s[name].is_not_distinct_from(getattr(marker, name)) for name, _ in keys[:depth]]
+        value = getattr(marker, column)
+        beyond: sa.ColumnElement[bool]
+        if value is None:
+            beyond = _s[column].is_not(None) if ascending else sa.false()
+        elif ascending:
+            beyond = _s[column] > value
+        else:
+            beyond = sa.or_(_s[column] < value, _s[column].is_(None))
+        clauses.append(sa.and_(*same, beyond))
+    return sa.or_(*clauses)
