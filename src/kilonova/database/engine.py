@@ -99,7 +99,10 @@ def no_valid_host(
     now: int,
     events: Sequence[TimelineEvent],
 ) -> None:
-    """End a create that fits nowhere. Raises ``Stale``."""
+    """End a create that fits nowhere; if hosts have failed it before, the last of their reasons leads. Raises ``Stale``."""
+    action = actions.find(connection, action_id)
+    if action is not None and action.excluded_hosts and action.message:
+        message = f"{action.message} No other host could take it: {message}"
     if not _end(connection, action_id, epoch, _PENDING, ActionState.FAILED, message, now):
         raise Stale(f"action {action_id} is no longer at epoch {epoch}")
     _put_in_error(connection, action_id, server_id, message, details, now, code=500)
@@ -267,18 +270,21 @@ def fail(
         raise Stale(f"action {action_id} is past epoch {epoch}")
     outgoing = None
     if elsewhere:
-        outgoing = _reschedule(connection, action, now, dispatch)
+        outgoing = _reschedule(connection, action, now, dispatch, message)
     else:
         _give_up(connection, action, message, details, now)
     actions.record(connection, action_id, events)
     return outgoing
 
 
-def _reschedule(connection: Connection, action: Action, now: int, dispatch: int) -> Outgoing:
+def _reschedule(connection: Connection, action: Action, now: int, dispatch: int, reason: str) -> Outgoing:
     """Back to the scheduler, without the host that failed. Raises ``Stale``."""
     server = _server_of(connection, action)
     excluded = [*action.excluded_hosts, server.host] if server.host else action.excluded_hosts
-    columns = _queued(CREATE.steps[0], action.epoch + 1, now, dispatch) | {"excluded_hosts": excluded}
+    columns = _queued(CREATE.steps[0], action.epoch + 1, now, dispatch) | {
+        "excluded_hosts": excluded,
+        "message": reason,
+    }
     if not actions.change(connection, action.id, columns, epoch=action.epoch, states=_OPEN):
         raise Stale(f"action {action.id} is past epoch {action.epoch}")
     servers.update(
@@ -370,7 +376,7 @@ def take_over(
         _give_up(connection, action, message, details, now)
         return None
     if remedy is Remedy.RESCHEDULE:
-        return _reschedule(connection, action, now, dispatch)
+        return _reschedule(connection, action, now, dispatch, message)
     step = KINDS[action.kind].step(action.step)
     if remedy is Remedy.SKIP:
         step = KINDS[action.kind].after(action.step) or step

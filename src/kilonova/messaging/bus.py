@@ -107,6 +107,11 @@ class Bus(Protocol):
         ...
 
     @property
+    def volatile(self) -> bool:
+        """Whether messages die with the process."""
+        ...
+
+    @property
     def connected(self) -> bool:
         """Whether the broker can be reached now."""
         ...

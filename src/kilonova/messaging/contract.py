@@ -170,7 +170,8 @@ class RunningStep(msgspec.Struct, frozen=True, kw_only=True):
 class HostReport(Message, frozen=True, kw_only=True):
     """The heartbeat of a compute host. ``incarnation`` is new with every start of the agent.
 
-    ``resources`` and ``capabilities`` come with the first report and whenever they change.
+    ``resources``, ``capabilities`` and ``capacity`` (what may be claimed in all, by the host's own ratios and
+    reservations) come with the first report and whenever they change.
     """
 
     host: str
@@ -178,6 +179,7 @@ class HostReport(Message, frozen=True, kw_only=True):
     running: list[RunningStep] = []
     resources: HostResources | None = None
     capabilities: Capabilities | None = None
+    capacity: Need | None = None
     availability_zone: str = "nova"
     address: str = ""
 
@@ -192,12 +194,14 @@ class HostReportAnswer(Message, frozen=True, kw_only=True):
 class ListHostWork(Message, frozen=True, kw_only=True):
     """What should this host look like? Asked at start and every minute.
 
-    ``taking_over`` (at start): steps that an earlier incarnation held are given back, to be begun again.
+    ``taking_over`` (at start): steps that an earlier incarnation held are given back, to be begun again. ``guests``
+    are the servers whose guests were found on the host.
     """
 
     host: str
     incarnation: str
     taking_over: bool = False
+    guests: list[str] = []
 
 
 class ServerOnHost(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,10 +215,14 @@ class ServerOnHost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostWork(Message, frozen=True, kw_only=True):
-    """The servers that belong on the host, and the steps that wait to be begun there."""
+    """The servers that belong on the host, the steps that wait to be begun there, the guests that must go.
+
+    ``remove``: deleted while the host was away, or moved to another host: a copy here must not touch network or disk.
+    """
 
     servers: list[ServerOnHost] = []
     steps: list[PerformStep] = []
+    remove: list[str] = []
 
 
 class GuestChanged(msgspec.Struct, frozen=True, kw_only=True):

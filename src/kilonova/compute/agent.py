@@ -1,0 +1,277 @@
+"""nova-compute: makes one host's hypervisor match what the database says.
+
+Takes steps from ``compute.<host>``, answers questions on ``compute.<host>.calls``, sends the heartbeat that renews
+its leases, and reconciles at its start and every minute. It holds no database: all it knows of servers comes with
+the messages.
+"""
+
+import asyncio
+
+import structlog
+
+from kilonova.compute.build import StepFailed, build
+from kilonova.compute.conductor import ConductorClient
+from kilonova.compute.destroy import destroy
+from kilonova.compute.power import power_off, power_on, reboot
+from kilonova.compute.reconcile import Reconciler
+from kilonova.compute.step import StepRun
+from kilonova.compute.workplace import Workplace
+from kilonova.config import ActionsConfig, ComputeConfig, MembershipConfig, MessagingConfig
+from kilonova.hypervisor.driver import Driver
+from kilonova.messaging.bus import Bus, Delivery, Subscription
+from kilonova.messaging.contract import (
+    ConsoleOutput,
+    GetConsoleOutput,
+    HostReport,
+    HostReportAnswer,
+    Message,
+    Need,
+    PerformStep,
+    Ping,
+    compute_calls_queue,
+    compute_queue,
+)
+from kilonova.model.clock import Clock, Ids, Random
+from kilonova.model.context import RequestContext
+from kilonova.model.errors import HostFault, Invalid, KilonovaError, Stale, Unavailable
+from kilonova.model.guest import Capabilities, GuestState, HostResources
+
+log = structlog.get_logger()
+
+_CALLS = 16  # questions answered at once
+
+
+class Agent:
+    """One nova-compute: one host, one driver."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        bus: Bus,
+        clock: Clock,
+        ids: Ids,
+        random: Random,
+        *,
+        host: str,
+        compute: ComputeConfig,
+        actions: ActionsConfig,
+        membership: MembershipConfig,
+        messaging: MessagingConfig,
+    ) -> None:
+        self.host = host
+        self.driver = driver
+        self._bus = bus
+        self._clock = clock
+        self._ids = ids
+        self._config = compute
+        self._lease = actions.lease
+        self._interval = membership.heartbeat
+        self._incarnation = ids.uuid()
+        self._conductor = ConductorClient(bus, clock, random, timeout=messaging.call_timeout)
+        self._workplace = Workplace()
+        self._reconciler = Reconciler(
+            driver, self._conductor, clock, self._workplace, host=host, incarnation=self._incarnation
+        )
+        self._capabilities: Capabilities | None = None
+        self._reported: HostResources | None = None
+        self._heard_at = clock.monotonic()
+        self._subscriptions: list[Subscription] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._resumed: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    # --- life ------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Attach to the guests, report, reconcile, then take work."""
+        self._capabilities = await self.driver.start()
+        if self._capabilities.warning:
+            log.warning(self._capabilities.warning, host=self.host)
+        await self._report(patience=self._lease * 5)
+        work = await self._reconciler.once(taking_over=True)
+        self._subscriptions = [
+            await self._bus.serve(compute_queue(self.host), self.handle, concurrency=self._config.concurrency),
+            await self._bus.serve(compute_calls_queue(self.host), self.answer, concurrency=_CALLS, durable=False),
+        ]
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._heartbeat(), name=f"heartbeat {self.host}"),
+            loop.create_task(self._reconcile(), name=f"reconcile {self.host}"),
+            loop.create_task(self._watch(), name=f"guests {self.host}"),
+        ]
+        for step in work:
+            task = loop.create_task(self._resume(step))
+            self._resumed.add(task)
+            task.add_done_callback(self._resumed.discard)
+
+    async def drain(self, timeout: float) -> None:
+        """Take no more, finish what runs within the time, leave the guests running."""
+        await asyncio.gather(*(subscription.drain(timeout) for subscription in self._subscriptions))
+        self._draining = True
+        for subscription in self._subscriptions:
+            await subscription.stop()
+        for task in self._resumed:
+            task.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.driver.stop()
+
+    # --- steps -----------------------------------------------------------------------------------------------
+
+    async def handle(self, delivery: Delivery) -> Message | None:
+        """One step. Acknowledged once its end is recorded, or it turned out to be somebody else's."""
+        if not isinstance(delivery.message, PerformStep):
+            raise Invalid(f"nova-compute does not know {type(delivery.message).__name__}")
+        await self._perform(delivery.message, delivery.context, delivery)
+        return None
+
+    async def _resume(self, asked: PerformStep) -> None:
+        """A step that waited for this host, found by reconcile rather than by its message."""
+        try:
+            await self._perform(asked, RequestContext(request_id=self._ids.request_id()), None)
+        except KilonovaError as error:
+            log.warning("step not resumed; the sweep sends it", action=asked.action_id, error=error.message)
+
+    async def _perform(self, asked: PerformStep, context: RequestContext, delivery: Delivery | None) -> None:
+        if asked.kind == "delete":
+            self._workplace.cancel_server(asked.server_id)
+        await self._workplace.enter(asked.server_id)
+        try:
+            run = StepRun(self._conductor, self._clock, self.host, asked, context, self._ids.uuid())
+            if await run.begin(delivery, self._lease) is None:
+                return
+            self._workplace.hold(run)
+            try:
+                await self._work(run)
+            finally:
+                self._workplace.let_go(run)
+        finally:
+            self._workplace.leave(asked.server_id)
+
+    async def _work(self, run: StepRun) -> None:
+        try:
+            await self._operation(run)
+        except StepFailed:
+            return
+        except Stale as stale:
+            log.info("step overtaken", action=run.asked.action_id, reason=stale.message)
+        except asyncio.CancelledError:
+            await self._cancelled(run)
+        except Unavailable as error:
+            log.warning("no word on a finished step", action=run.asked.action_id, error=error.message)
+        except HostFault as fault:
+            await run.fail(fault)
+        except Exception as error:
+            log.exception("step failed", action=run.asked.action_id, step=run.asked.step)
+            await run.fail(error)
+
+    async def _operation(self, run: StepRun) -> None:
+        grace = self._config.shutdown_grace
+        match run.asked.step:
+            case "build":
+                await build(run, self.driver, self._clock)
+            case "destroy":
+                await destroy(run, self.driver)
+            case "power_on":
+                await power_on(run, self.driver)
+            case "power_off":
+                await power_off(run, self.driver, grace)
+            case "reboot":
+                await reboot(run, self.driver, grace)
+            case step:
+                raise Invalid(f"nova-compute does not know the step {step!r}")
+
+    async def _cancelled(self, run: StepRun) -> None:
+        """A delete wants the server, or the lease is lost: unmake a guest that never ran.
+
+        When it is the process that ends, the step is left as it is: the next incarnation takes it over.
+        """
+        task = asyncio.current_task()
+        if task is None or self._draining:
+            raise asyncio.CancelledError
+        task.uncancel()
+        guest = await self.driver.show_guest(run.asked.server_id)
+        if run.asked.step == "build" and (guest is None or guest.state is GuestState.PREPARED):
+            await self.driver.destroy(run.asked.server_id)
+
+    # --- questions -------------------------------------------------------------------------------------------
+
+    async def answer(self, delivery: Delivery) -> Message | None:
+        """One question from nova-api."""
+        match delivery.message:
+            case GetConsoleOutput(server_id=server_id, lines=lines):
+                return ConsoleOutput(output=await self.driver.console_output(server_id, lines))
+            case Ping() as ping:
+                return ping
+            case other:
+                raise Invalid(f"nova-compute does not know {type(other).__name__}")
+
+    # --- the background --------------------------------------------------------------------------------------
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await self._clock.sleep(self._interval)
+            try:
+                await self._report(patience=0.0)
+            except Unavailable as error:
+                silent = self._clock.monotonic() - self._heard_at
+                log.warning(
+                    "the conductor does not answer", host=self.host, silent=round(silent, 1), error=error.message
+                )
+                if silent > self._lease:
+                    self._stop_unconfirmed()
+
+    def _stop_unconfirmed(self) -> None:
+        """Without a word for a lease's length all our steps may have been given to others."""
+        for step in self._workplace.running():
+            log.warning("lease lost in silence", action=step.action_id, host=self.host)
+            self._workplace.cancel_action(step.action_id)
+
+    async def _report(self, patience: float) -> None:
+        resources = await self.driver.resources()
+        changed = resources != self._reported
+        answer = await self._conductor.ask(
+            HostReport(
+                host=self.host,
+                incarnation=self._incarnation,
+                running=self._workplace.running(),
+                resources=resources if changed else None,
+                capabilities=self._capabilities if changed else None,
+                capacity=self._capacity(resources) if changed else None,
+                availability_zone=self._config.availability_zone,
+                address=self._config.address,
+            ),
+            HostReportAnswer,
+            RequestContext(request_id="req-heartbeat"),
+            patience=patience,
+        )
+        self._reported = resources
+        self._heard_at = self._clock.monotonic()
+        for action_id in answer.lost:
+            self._workplace.cancel_action(action_id)
+
+    def _capacity(self, resources: HostResources) -> Need:
+        config = self._config
+        return Need(
+            vcpus=int(resources.vcpus * config.cpu_ratio),
+            memory_mb=int(max(resources.memory_mb - config.reserved_memory_mb, 0) * config.memory_ratio),
+            disk_gb=int(resources.disk_gb * config.disk_ratio),
+        )
+
+    async def _reconcile(self) -> None:
+        while True:
+            await self._clock.sleep(self._config.reconcile_interval)
+            try:
+                for step in await self._reconciler.once(taking_over=False):
+                    if not self._workplace.busy(step.server_id):
+                        await self._resume(step)
+            except KilonovaError as error:
+                log.warning("reconcile put off", host=self.host, error=error.message)
+
+    async def _watch(self) -> None:
+        async for server_id, state in self.driver.events():
+            try:
+                await self._reconciler.guest_changed(server_id, state)
+            except KilonovaError as error:
+                log.warning("guest's change not reported; reconcile finds it", server=server_id, error=error.message)

@@ -1,0 +1,81 @@
+"""The step ``build`` of a create: prepare the guest, have the database confirm it, let it run (step 5 of the picture)."""
+
+import msgspec
+import structlog
+
+from kilonova.compute.step import StepRun
+from kilonova.hypervisor.driver import Driver
+from kilonova.model.clock import Clock
+from kilonova.model.errors import HostFault, Stale, Unavailable
+from kilonova.model.guest import GuestSpec
+from kilonova.model.server import PowerState
+
+log = structlog.get_logger()
+
+
+async def build(run: StepRun, driver: Driver, clock: Clock) -> None:
+    """Perform it. Whatever happens, the guest runs only if the database says it may."""
+    assert run.asked.guest is not None and run.granted is not None
+    spec = msgspec.structs.replace(run.asked.guest, nics=run.granted.nics, image=run.granted.image, epoch=run.epoch)
+    await _prepare(run, driver, clock, spec)
+    try:
+        await run.finish(PowerState.RUNNING)
+    except Stale as stale:
+        log.info("build undone: a successor took over", server=spec.server_id, reason=stale.message)
+        await driver.destroy(spec.server_id)
+        return
+    except Unavailable as error:
+        # Perhaps it is confirmed, perhaps not. The guest stays prepared, not running; reconcile asks again.
+        log.warning("no word on a finished build", server=spec.server_id, error=error.message)
+        return
+    await driver.release(spec.server_id)
+
+
+async def _prepare(run: StepRun, driver: Driver, clock: Clock, spec: GuestSpec) -> None:
+    stage = _Stages(run, clock)
+    try:
+        await driver.prepare(spec, stage.begin)
+    except Stale:
+        raise
+    except HostFault as fault:
+        stage.end("Error")
+        await _undo(driver, spec.server_id)
+        await run.fail(fault)
+        raise StepFailed from fault
+    except Exception as error:
+        stage.end("Error")
+        log.exception("build failed unexpectedly", server=spec.server_id)
+        await _undo(driver, spec.server_id)
+        await run.fail(error)
+        raise StepFailed from error
+    stage.end("Success")
+
+
+async def _undo(driver: Driver, server_id: str) -> None:
+    try:
+        await driver.destroy(server_id)
+    except HostFault as fault:
+        log.error("what a failed build left could not be removed", server=server_id, error=fault.message)
+
+
+class StepFailed(Exception):
+    """The step failed, was undone and reported: there is nothing left to do."""
+
+
+class _Stages:
+    """Turns the driver's progress into stretches of the timeline."""
+
+    def __init__(self, run: StepRun, clock: Clock) -> None:
+        self._run = run
+        self._clock = clock
+        self._name: str | None = None
+        self._since = clock.now()
+
+    def begin(self, name: str) -> None:
+        self.end("Success")
+        self._name, self._since = name, self._clock.now()
+
+    def end(self, result: str) -> None:
+        if self._name is not None:
+            self._run.timeline.add(f"build.{self._name}", self._since, result=result)
+            self._name = None

@@ -1,0 +1,48 @@
+"""How nova-compute speaks to nova-conductor: typed questions, asked again while there is time.
+
+A question that is repeated means the same: every answer of the conductor is idempotent. ``Unavailable`` comes out only after the
+time is up.
+"""
+
+from typing import TypeVar
+
+from kilonova.messaging.bus import Bus
+from kilonova.messaging.contract import CONDUCTOR, Message
+from kilonova.model.clock import Clock, Random
+from kilonova.model.context import RequestContext
+from kilonova.model.errors import Unavailable
+
+M = TypeVar("M", bound=Message)
+
+
+class ConductorClient:
+    """The road to the conductor."""
+
+    def __init__(self, bus: Bus, clock: Clock, random: Random, *, timeout: float) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._random = random
+        self._timeout = timeout
+
+    async def ask(self, question: Message, answer: type[M], context: RequestContext, *, patience: float = 0.0) -> M:
+        """One question; for ``patience`` seconds it is asked again when there is no answer."""
+        reply = await self._ask(question, context, patience)
+        if not isinstance(reply, answer):
+            raise Unavailable(f"the conductor answered {type(question).__name__} with {type(reply).__name__}")
+        return reply
+
+    async def choose(self, question: Message, context: RequestContext, *, patience: float) -> Message:
+        """One question with several kinds of answer."""
+        return await self._ask(question, context, patience)
+
+    async def _ask(self, question: Message, context: RequestContext, patience: float) -> Message:
+        until = self._clock.monotonic() + patience
+        delay = 0.1
+        while True:
+            try:
+                return await self._bus.call(CONDUCTOR, question, context, timeout=self._timeout)
+            except Unavailable:
+                if self._clock.monotonic() + delay >= until:
+                    raise
+            await self._clock.sleep(delay * self._random.uniform(0.5, 1.0))
+            delay = min(delay * 2, 2.0)

@@ -1,0 +1,131 @@
+"""Compares the hypervisor with the database, both ways, and mends what is safe to mend.
+
+Confirmed but not yet running: let it run. Prepared but confirmed for nobody: unmake it; it never ran. Power states
+that changed by themselves: report. A guest that ran and belongs to nobody here: say so and leave it, removing it is
+policy.
+"""
+
+import structlog
+
+from kilonova.compute.conductor import ConductorClient
+from kilonova.compute.workplace import Workplace
+from kilonova.hypervisor.driver import Driver
+from kilonova.messaging.contract import (
+    Acknowledged,
+    GuestChanged,
+    HostWork,
+    ListHostWork,
+    PerformStep,
+    ReportGuests,
+    ServerOnHost,
+)
+from kilonova.model.clock import Clock
+from kilonova.model.context import RequestContext
+from kilonova.model.guest import Guest, GuestState
+from kilonova.model.server import PowerState, VmState
+
+log = structlog.get_logger()
+
+POWER = {
+    GuestState.PREPARED: PowerState.NOSTATE,
+    GuestState.RUNNING: PowerState.RUNNING,
+    GuestState.PAUSED: PowerState.PAUSED,
+    GuestState.OFF: PowerState.SHUTDOWN,
+    GuestState.CRASHED: PowerState.CRASHED,
+}
+
+_CONTEXT = RequestContext(request_id="req-reconcile")
+
+
+class Reconciler:
+    """Of one host."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        conductor: ConductorClient,
+        clock: Clock,
+        workplace: Workplace,
+        *,
+        host: str,
+        incarnation: str,
+    ) -> None:
+        self._driver = driver
+        self._conductor = conductor
+        self._clock = clock
+        self._workplace = workplace
+        self._host = host
+        self._incarnation = incarnation
+
+    async def once(self, *, taking_over: bool) -> list[PerformStep]:
+        """One comparison; returns the steps that wait to be begun here.
+
+        The guests are listed *before* the question, so that whatever is removed is older than the answer; what is
+        reported is looked at again just before.
+        """
+        guests = {guest.server_id: guest for guest in await self._driver.list_guests()}
+        work = await self._conductor.ask(
+            ListHostWork(
+                host=self._host, incarnation=self._incarnation, taking_over=taking_over, guests=sorted(guests)
+            ),
+            HostWork,
+            _CONTEXT,
+            patience=10.0 if taking_over else 0.0,
+        )
+        changed = [
+            report
+            for server in work.servers
+            if not server.busy and (report := await self._compare(server, guests.get(server.server_id)))
+        ]
+        known = {server.server_id for server in work.servers}
+        for guest in guests.values():
+            if guest.server_id in work.remove or (
+                guest.server_id not in known and guest.state is GuestState.PREPARED
+            ):
+                await self._remove(guest)
+            elif guest.server_id not in known:
+                log.warning("finding: a guest that belongs to nobody", server=guest.server_id, host=self._host)
+        if changed:
+            await self._conductor.ask(ReportGuests(host=self._host, changed=changed), Acknowledged, _CONTEXT)
+        return work.steps
+
+    async def _compare(self, server: ServerOnHost, listed: Guest | None) -> GuestChanged | None:
+        matches = listed is not None and POWER[listed.state] == server.power_state
+        if matches or self._workplace.busy(server.server_id):
+            return None
+        guest = await self._driver.show_guest(server.server_id)
+        if guest is None:
+            if server.vm_state != VmState.ACTIVE:
+                return None
+            log.error("finding: the guest of an active server is gone", server=server.server_id, host=self._host)
+            return GuestChanged(server_id=server.server_id, power_state=PowerState.CRASHED)
+        if guest.state is GuestState.PREPARED:
+            if server.vm_state == VmState.ACTIVE:
+                log.info("confirmed but not running: let it run", server=server.server_id)
+                await self._driver.release(server.server_id)
+            return None
+        if POWER[guest.state] == server.power_state:
+            return None
+        return GuestChanged(server_id=server.server_id, power_state=POWER[guest.state])
+
+    async def _remove(self, listed: Guest) -> None:
+        """Unmake a guest that must not be here, unless it was built anew since it was listed."""
+        if self._workplace.busy(listed.server_id):
+            return
+        await self._workplace.enter(listed.server_id)
+        try:
+            guest = await self._driver.show_guest(listed.server_id)
+            if guest is not None and guest.epoch == listed.epoch:
+                log.warning("guest removed: its server is not here any more", server=guest.server_id, host=self._host)
+                await self._driver.destroy(guest.server_id)
+        finally:
+            self._workplace.leave(listed.server_id)
+
+    async def guest_changed(self, server_id: str, state: GuestState) -> None:
+        """A guest did something by itself; while a step works on it, that is the step's business."""
+        if self._workplace.busy(server_id):
+            return
+        changed = GuestChanged(server_id=server_id, power_state=POWER[state])
+        await self._conductor.ask(
+            ReportGuests(host=self._host, changed=[changed]), Acknowledged, _CONTEXT, patience=5.0
+        )

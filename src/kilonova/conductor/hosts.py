@@ -1,0 +1,168 @@
+"""The hosts' own reports: heartbeats, what a host should look like, guests that changed behind our back."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import structlog
+from sqlalchemy.engine import Connection
+
+from kilonova.config import ActionsConfig
+from kilonova.database import actions, membership, outgoing, servers
+from kilonova.database.connection import Database
+from kilonova.messaging.bus import Delivery
+from kilonova.messaging.contract import (
+    Acknowledged,
+    HostReport,
+    HostReportAnswer,
+    HostWork,
+    ListHostWork,
+    Message,
+    PerformStep,
+    ReportGuests,
+    ServerOnHost,
+)
+from kilonova.model.action import KINDS, Action, ActionState, Performer
+from kilonova.model.clock import Clock, Ids
+from kilonova.model.errors import Stale
+from kilonova.model.server import PowerState, VmState
+
+log = structlog.get_logger()
+
+COMPUTE = "nova-compute"
+
+
+class Hosts:
+    """Answers HostReport, ListHostWork and ReportGuests."""
+
+    def __init__(self, database: Database, clock: Clock, ids: Ids, *, config: ActionsConfig) -> None:
+        self._database = database
+        self._clock = clock
+        self._ids = ids
+        self._config = config
+
+    def handlers(self) -> dict[type[Message], Callable[[Delivery], Awaitable[Message | None]]]:
+        """Which message each method answers."""
+        return {HostReport: self.report, ListHostWork: self.work, ReportGuests: self.guests}
+
+    async def report(self, delivery: Delivery) -> Message:
+        """A heartbeat: the service lives, its leases are renewed, its machine is described when it changed."""
+        report = delivery.message
+        assert isinstance(report, HostReport)
+        lost = await self._database.run(self._report, report, self._clock.now())
+        return HostReportAnswer(lease_seconds=self._config.lease, lost=lost)
+
+    def _report(self, connection: Connection, report: HostReport, now: int) -> list[str]:
+        membership.heartbeat(
+            connection,
+            binary=COMPUTE,
+            host=report.host,
+            zone=report.availability_zone,
+            incarnation=report.incarnation,
+            uuid=self._ids.uuid(),
+            now=now,
+        )
+        if report.resources is not None:
+            membership.describe_host(
+                connection, report.host, uuid=self._ids.uuid(), now=now, values=self._description(report)
+            )
+        running = [(step.action_id, step.epoch) for step in report.running]
+        return actions.renew(connection, report.host, running, now + int(self._config.lease * 1_000_000))
+
+    def _description(self, report: HostReport) -> dict[str, object]:
+        resources, capabilities, capacity = report.resources, report.capabilities, report.capacity
+        assert resources is not None and capabilities is not None and capacity is not None
+        return {
+            "address": report.address,
+            "availability_zone": report.availability_zone,
+            "hypervisor_type": capabilities.hypervisor_type,
+            "hypervisor_version": capabilities.version,
+            "capabilities": msgspec.to_builtins(capabilities),
+            "vcpus": resources.vcpus,
+            "memory_mb": resources.memory_mb,
+            "disk_gb": resources.disk_gb,
+            "free_disk_gb": resources.free_disk_gb,
+            "vcpus_capacity": capacity.vcpus,
+            "memory_mb_capacity": capacity.memory_mb,
+            "disk_gb_capacity": capacity.disk_gb,
+        }
+
+    async def work(self, delivery: Delivery) -> Message:
+        """What the host should look like, and which steps wait for it."""
+        asked = delivery.message
+        assert isinstance(asked, ListHostWork)
+        return await self._database.run(self._work, asked, self._clock.now())
+
+    def _work(self, connection: Connection, asked: ListHostWork, now: int) -> HostWork:
+        found = servers.on_host(connection, asked.host)
+        open_actions = {action.server_id: action for action in actions.open_on_host(connection, asked.host)}
+        steps: list[PerformStep] = []
+        for server in found:
+            action = open_actions.get(server.id)
+            if action is None or KINDS[action.kind].step(action.step).performer is not Performer.COMPUTE:
+                continue
+            if asked.taking_over and action.state == ActionState.RUNNING and action.owner == asked.host:
+                action = self._give_back(connection, action, now)
+            if action.state == ActionState.PENDING:
+                message = outgoing.step_message(action, server).message
+                assert isinstance(message, PerformStep)
+                steps.append(message)
+        return HostWork(
+            servers=[
+                ServerOnHost(
+                    server_id=server.id,
+                    vm_state=server.vm_state,
+                    power_state=server.power_state,
+                    busy=server.action_id is not None,
+                    guest=outgoing.guest_spec(server),
+                )
+                for server in found
+            ],
+            steps=steps,
+            remove=self._gone(connection, asked, {server.id for server in found}),
+        )
+
+    def _gone(self, connection: Connection, asked: ListHostWork, here: set[str]) -> list[str]:
+        """Guests of servers that we know, and that are not on this host any more."""
+        return [
+            server_id
+            for server_id in asked.guests
+            if server_id not in here and servers.find(connection, server_id) is not None
+        ]
+
+    def _give_back(self, connection: Connection, action: Action, now: int) -> Action:
+        """A step that an earlier incarnation of the host held: fenced off, and begun again by the new one."""
+        pending = {
+            "state": ActionState.PENDING,
+            "epoch": action.epoch + 1,
+            "owner": None,
+            "claimant": None,
+            "lease_until": now + int(self._config.dispatch * 1_000_000),
+            "updated_at": now,
+        }
+        if not actions.change(
+            connection, action.id, pending, epoch=action.epoch, states=(ActionState.RUNNING,), step=action.step
+        ):
+            raise Stale(f"action {action.id} is past epoch {action.epoch}")
+        return msgspec.structs.replace(action, state=ActionState.PENDING, epoch=action.epoch + 1)
+
+    async def guests(self, delivery: Delivery) -> Message:
+        """Guests that shut down, came up or crashed by themselves: the server follows, unless an action is at work."""
+        report = delivery.message
+        assert isinstance(report, ReportGuests)
+        await self._database.run(self._follow, report, self._clock.now())
+        return Acknowledged()
+
+    def _follow(self, connection: Connection, report: ReportGuests, now: int) -> None:
+        for changed in report.changed:
+            server = servers.find(connection, changed.server_id)
+            if server is None or server.host != report.host or server.action_id is not None:
+                continue
+            vm_state = server.vm_state
+            if changed.power_state in (PowerState.SHUTDOWN, PowerState.CRASHED) and vm_state == VmState.ACTIVE:
+                vm_state = VmState.STOPPED
+            elif changed.power_state == PowerState.RUNNING and vm_state == VmState.STOPPED:
+                vm_state = VmState.ACTIVE
+            log.info("guest changed by itself", server=server.id, power_state=changed.power_state, vm_state=vm_state)
+            servers.update(
+                connection, server.id, power_state=changed.power_state, vm_state=str(vm_state), updated_at=now
+            )

@@ -1,0 +1,79 @@
+"""nova-conductor: the database for compute nodes, the sweep, the dead letters."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from kilonova.conductor.dead_letters import DeadLetters
+from kilonova.conductor.hosts import Hosts
+from kilonova.conductor.release import Releaser
+from kilonova.conductor.steps import Steps
+from kilonova.conductor.sweep import Sweep
+from kilonova.config import Config
+from kilonova.database.connection import Database
+from kilonova.image.protocol import ImageService
+from kilonova.messaging.bus import DEAD_LETTER, Bus, Delivery, Subscription
+from kilonova.messaging.contract import CONDUCTOR, Message, PerformStep
+from kilonova.model.clock import Clock, Ids
+from kilonova.model.errors import Invalid
+from kilonova.network.protocol import NetworkService
+
+log = structlog.get_logger()
+
+_CONCURRENCY = 64
+
+
+class Conductor:
+    """One nova-conductor. Any number of them share the queue ``conductor``."""
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        bus: Bus,
+        clock: Clock,
+        ids: Ids,
+        networks: NetworkService,
+        images: ImageService,
+        *,
+        host: str,
+    ) -> None:
+        self._bus = bus
+        self._releaser = Releaser(database, clock, ids, networks, host=host, config=config.actions)
+        steps = Steps(database, bus, clock, networks, images, self._releaser, host=host, config=config.actions)
+        hosts = Hosts(database, clock, ids, config=config.actions)
+        self.sweep = Sweep(database, bus, clock, config=config.actions, membership_config=config.membership)
+        self._dead_letters = DeadLetters(database, clock)
+        self._handlers: dict[type[Message], Callable[[Delivery], Awaitable[Message | None]]] = {
+            **steps.handlers(),
+            **hosts.handlers(),
+            PerformStep: self._releaser.perform,
+        }
+        self._subscriptions: list[Subscription] = []
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to answer, and to sweep."""
+        self._subscriptions = [
+            await self._bus.serve(CONDUCTOR, self.handle, concurrency=_CONCURRENCY),
+            await self._bus.serve(DEAD_LETTER, self._dead_letters.handle, concurrency=1),
+        ]
+        if self._bus.volatile:
+            await self.sweep.resume_all()
+        self._sweeping = asyncio.get_running_loop().create_task(self.sweep.run(), name="sweep")
+
+    async def drain(self, timeout: float) -> None:
+        """Take no more, finish what runs."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for subscription in self._subscriptions:
+            await subscription.drain(timeout)
+        await self._releaser.drain()
+
+    async def handle(self, delivery: Delivery) -> Message | None:
+        """One message of the queue."""
+        handler = self._handlers.get(type(delivery.message))
+        if handler is None:
+            raise Invalid(f"the conductor does not know {type(delivery.message).__name__}")
+        return await handler(delivery)

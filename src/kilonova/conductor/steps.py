@@ -1,0 +1,187 @@
+"""nova-compute's word on the steps it performs, and the database's answer (step 6 of the picture)."""
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from kilonova.conductor.release import Releaser
+from kilonova.config import ActionsConfig
+from kilonova.database import actions, engine
+from kilonova.database.connection import Database
+from kilonova.image.protocol import ImageService
+from kilonova.messaging.bus import Bus, Delivery
+from kilonova.messaging.contract import (
+    BeginStep,
+    FailStep,
+    FinishStep,
+    Message,
+    ReportProgress,
+    StepGranted,
+    StepRefused,
+    Verdict,
+)
+from kilonova.model.action import CREATE, Limits, may_retry_elsewhere
+from kilonova.model.clock import Clock
+from kilonova.model.errors import KilonovaError, Stale, Unavailable
+from kilonova.model.guest import ImageTicket, Nic
+from kilonova.network.protocol import NetworkService, RequestedNic
+from kilonova.telemetry.timeline import Timeline
+
+log = structlog.get_logger()
+
+
+class Steps:
+    """Answers BeginStep, ReportProgress, FinishStep and FailStep."""
+
+    def __init__(
+        self,
+        database: Database,
+        bus: Bus,
+        clock: Clock,
+        networks: NetworkService,
+        images: ImageService,
+        releaser: Releaser,
+        *,
+        host: str,
+        config: ActionsConfig,
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._clock = clock
+        self._networks = networks
+        self._images = images
+        self._releaser = releaser
+        self._host = host
+        self._config = config
+        self._lease = int(config.lease * 1_000_000)
+        self._dispatch = int(config.dispatch * 1_000_000)
+        self._limits = Limits(
+            attempts=config.attempts,
+            max_hosts=config.max_hosts,
+            queue_deadline=int(config.queue_deadline * 1_000_000),
+        )
+
+    def handlers(self) -> dict[type[Message], Callable[[Delivery], Awaitable[Message | None]]]:
+        """Which message each method answers."""
+        return {
+            BeginStep: self.begin,
+            ReportProgress: self.progress,
+            FinishStep: self.finish,
+            FailStep: self.fail,
+        }
+
+    async def begin(self, delivery: Delivery) -> Message:
+        """Give the lease, and with it what only the control plane knows: addresses, and the right to the image."""
+        asked = delivery.message
+        assert isinstance(asked, BeginStep)
+        try:
+            begun = await self._database.run(
+                engine.begin,
+                action_id=asked.action_id,
+                step=asked.step,
+                epoch=asked.epoch,
+                owner=asked.host,
+                claimant=asked.claimant,
+                now=self._clock.now(),
+                lease=self._lease,
+                events=asked.events,
+            )
+        except Stale as stale:
+            return StepRefused(reason=stale.message)
+        nics: list[Nic] = []
+        ticket: ImageTicket | None = None
+        if begun.action.kind == CREATE.name:
+            try:
+                nics, ticket = await self._provide(begun)
+            except Unavailable:
+                raise
+            except KilonovaError as error:
+                await self._fail_here(begun, error)
+                return StepRefused(reason=error.message)
+        return StepGranted(epoch=begun.action.epoch, lease_seconds=self._config.lease, nics=nics, image=ticket)
+
+    async def _provide(self, begun: engine.Begun) -> tuple[list[Nic], ImageTicket | None]:
+        server = begun.server
+        requested = [RequestedNic(**nic) for nic in server.networks]
+        nics = await self._networks.allocate(server.id, server.project_id, server.host or "", requested)
+        await self._database.run(engine.addressed, begun.action.id, server.id, nics)
+        ticket = await self._images.ticket(server.image_id) if server.image_id else None
+        return nics, ticket
+
+    async def _fail_here(self, begun: engine.Begun, error: KilonovaError) -> None:
+        """No address left, or the image is gone: no host can mend that."""
+        timeline = Timeline(self._clock, "nova-conductor", self._host)
+        timeline.add("conductor.provide", self._clock.now(), result="Error", details={"error": error.message})
+        await self._end_failed(begun.action.id, begun.action.step, begun.action.epoch, error, timeline, retry=False)
+        await self._networks.release(begun.server.id)
+
+    async def progress(self, delivery: Delivery) -> Message:
+        """Show where a step is."""
+        asked = delivery.message
+        assert isinstance(asked, ReportProgress)
+        accepted = await self._database.run(engine.progress, asked.action_id, asked.epoch, asked.task_state)
+        return Verdict(accepted=accepted)
+
+    async def finish(self, delivery: Delivery) -> Message:
+        """A step is done; the last one ends the action."""
+        asked = delivery.message
+        assert isinstance(asked, FinishStep)
+        timeline = Timeline(self._clock, "nova-conductor", self._host)
+        timeline.events = list(asked.events)
+        timeline.message(delivery, "message.finish")
+        timeline.add("conductor.record", delivery.received_at)
+        finished = await self._database.run(
+            engine.finish,
+            action_id=asked.action_id,
+            step=asked.step,
+            epoch=asked.epoch,
+            power_state=asked.power_state,
+            now=self._clock.now(),
+            lease=self._lease,
+            owner=self._host,
+            events=timeline.events,
+        )
+        if finished.following is not None:
+            self._releaser.soon(finished.following)
+        return Verdict(accepted=finished.accepted, reason=finished.reason)
+
+    async def fail(self, delivery: Delivery) -> Message:
+        """A step failed on its host and was undone there: another host, or the end."""
+        asked = delivery.message
+        assert isinstance(asked, FailStep)
+        timeline = Timeline(self._clock, "nova-conductor", self._host)
+        timeline.events = list(asked.events)
+        timeline.message(delivery, "message.fail")
+        error = KilonovaError(asked.message, details=asked.details)
+        try:
+            await self._end_failed(asked.action_id, asked.step, asked.epoch, error, timeline, retry=asked.retry)
+        except Stale as stale:
+            return Verdict(accepted=False, reason=stale.message)
+        return Verdict(accepted=True)
+
+    async def _end_failed(
+        self, action_id: str, step: str, epoch: int, error: KilonovaError, timeline: Timeline, *, retry: bool
+    ) -> None:
+        action = await self._database.run(actions.find, action_id)
+        if action is None:
+            raise Stale(f"action {action_id} is unknown")
+        outgoing = await self._database.run(
+            engine.fail,
+            action_id=action_id,
+            step=step,
+            epoch=epoch,
+            message=error.message,
+            details=error.details,
+            elsewhere=retry and may_retry_elsewhere(action, self._limits),
+            now=self._clock.now(),
+            dispatch=self._dispatch,
+            events=timeline.events,
+        )
+        if action.kind == CREATE.name:
+            await self._networks.release(action.server_id)
+        if outgoing is None:
+            return
+        try:
+            await self._bus.cast(outgoing.queue, outgoing.message, outgoing.context)
+        except Unavailable as failure:
+            log.warning("the sweep will send this again", action=action_id, error=failure.message)

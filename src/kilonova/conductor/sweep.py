@@ -1,0 +1,120 @@
+"""Finds actions whose lease ran out and applies the remedy: nothing stays half done.
+
+Any number of conductors sweep; each change names the epoch it found, so of two that see the same action one acts.
+"""
+
+import structlog
+from sqlalchemy.engine import Connection
+
+from kilonova.config import ActionsConfig, MembershipConfig
+from kilonova.database import actions, engine, membership, servers
+from kilonova.database.connection import Database
+from kilonova.database.outgoing import Outgoing
+from kilonova.messaging.bus import Bus
+from kilonova.model.action import KINDS, Action, Limits, Performer, remedy
+from kilonova.model.clock import Clock
+from kilonova.model.errors import KilonovaError, Stale, Unavailable
+
+log = structlog.get_logger()
+
+
+class Sweep:
+    """Looks every second, takes a bounded batch."""
+
+    def __init__(
+        self,
+        database: Database,
+        bus: Bus,
+        clock: Clock,
+        *,
+        config: ActionsConfig,
+        membership_config: MembershipConfig,
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._clock = clock
+        self._config = config
+        self._down_after = membership_config.down_after
+        self._limits = Limits(
+            attempts=config.attempts,
+            max_hosts=config.max_hosts,
+            queue_deadline=int(config.queue_deadline * 1_000_000),
+        )
+        self._dispatch = int(config.dispatch * 1_000_000)
+
+    async def run(self) -> None:
+        """Sweep for ever; a database that is away is waited for."""
+        while True:
+            await self._clock.sleep(self._config.sweep_interval)
+            try:
+                await self.once()
+            except Unavailable as error:
+                log.warning("sweep put off", error=error.message)
+
+    async def once(self) -> int:
+        """One sweep; the number of actions it did something about."""
+        late = await self._database.run(actions.late, self._clock.now(), self._config.sweep_batch)
+        done = 0
+        for action in late:
+            try:
+                sent = await self._database.run(self._remedy, action)
+            except Stale:
+                continue
+            except Unavailable:
+                raise
+            except KilonovaError as error:
+                log.error("late action cannot be mended", action=action.id, error=error.message)
+                continue
+            done += 1
+            if sent is not None:
+                await self._send(action, sent)
+        return done
+
+    def _remedy(self, connection: Connection, action: Action) -> Outgoing | None:
+        server = servers.find(connection, action.server_id)
+        host = server.host if server is not None else None
+        step = KINDS[action.kind].step(action.step)
+        now = self._clock.now()
+        host_up = step.performer is not Performer.COMPUTE or membership.compute_up(
+            connection, host, now, self._down_after
+        )
+        chosen = remedy(action, host_up=host_up, now=now, limits=self._limits)
+        log.info(
+            "late action",
+            action=action.id,
+            kind=action.kind,
+            step=action.step,
+            state=action.state,
+            server=action.server_id,
+            host=host,
+            remedy=str(chosen),
+        )
+        return engine.take_over(
+            connection, action, chosen, now=now, dispatch=self._dispatch, message=_reason(action, host, host_up)
+        )
+
+    async def _send(self, action: Action, sent: Outgoing) -> None:
+        try:
+            await self._bus.cast(sent.queue, sent.message, sent.context)
+        except Unavailable as error:
+            log.warning("the next sweep will send this", action=action.id, error=error.message)
+
+    async def resume_all(self) -> None:
+        """At the start of a process whose bus died with the one before: every open action is late."""
+        await self._database.run(_expire_all, self._clock.now())
+        await self.once()
+
+
+def _expire_all(connection: Connection, now: int) -> None:
+    from kilonova.database.tables import actions as table
+
+    connection.execute(table.update().where(table.c.lease_until.is_not(None)).values(lease_until=now - 1))
+
+
+def _reason(action: Action, host: str | None, host_up: bool) -> str:
+    """What the user is told if this is the end of it."""
+    if not host_up:
+        return f"The compute host {host} went down before '{action.kind}' was done; try again when it is back."
+    return (
+        f"'{action.kind}' did not get past its step '{action.step}' in {action.attempts} attempts; see the timeline."
+    )

@@ -1,0 +1,158 @@
+"""nova-scheduler: takes requests, chooses a host, claims it and passes the guest on (steps 3 and 4 of the picture)."""
+
+import structlog
+
+from kilonova.config import MembershipConfig, SchedulerConfig
+from kilonova.database import engine
+from kilonova.database.connection import Database
+from kilonova.messaging.bus import Bus, Delivery, Subscription
+from kilonova.messaging.contract import SCHEDULER, Message, PerformStep, ScheduleServer, compute_queue
+from kilonova.model.action import CREATE
+from kilonova.model.clock import Clock, Random
+from kilonova.model.errors import Invalid, Stale, Unavailable
+from kilonova.scheduler.catalog import make_filters, make_weighers
+from kilonova.scheduler.decision import Decision, decide, explain_failure
+from kilonova.scheduler.hosts import HostView, load
+from kilonova.telemetry.timeline import Timeline
+
+log = structlog.get_logger()
+
+_TRIES = 20  # claims one request may lose to others before it waits for its message to come again
+
+
+class Scheduler:
+    """One nova-scheduler. Any number of them share the queue ``scheduler``."""
+
+    def __init__(
+        self,
+        database: Database,
+        bus: Bus,
+        clock: Clock,
+        random: Random,
+        *,
+        host: str,
+        scheduler: SchedulerConfig,
+        membership: MembershipConfig,
+        dispatch: float,
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._clock = clock
+        self._random = random
+        self._host = host
+        self._config = scheduler
+        self._down_after = membership.down_after
+        self._dispatch = int(dispatch * 1_000_000)
+        self._filters = make_filters(scheduler.filters)
+        self._weighers = make_weighers(scheduler.weighers)
+        self._view: HostView | None = None
+        self._read_at = 0.0
+        self._subscription: Subscription | None = None
+
+    async def start(self) -> None:
+        """Begin to take requests."""
+        self._subscription = await self._bus.serve(SCHEDULER, self.handle, concurrency=self._config.concurrency)
+
+    async def drain(self, timeout: float) -> None:
+        """Take no more, finish what runs."""
+        if self._subscription is not None:
+            await self._subscription.drain(timeout)
+
+    async def handle(self, delivery: Delivery) -> Message | None:
+        """One message of the queue."""
+        if not isinstance(delivery.message, ScheduleServer):
+            raise Invalid(f"the scheduler does not know {type(delivery.message).__name__}")
+        await self._schedule(delivery, delivery.message)
+        return None
+
+    async def _schedule(self, delivery: Delivery, request: ScheduleServer) -> None:
+        timeline = Timeline(self._clock, "nova-scheduler", self._host)
+        timeline.message(delivery, "message.schedule")
+        started_at = self._clock.now()
+        for attempt in range(_TRIES):
+            view = await self._current_view(fresh=attempt > 0)
+            decision = self._decide(view, request)
+            try:
+                if decision.row is None:
+                    await self._refuse(request, decision, timeline, started_at)
+                else:
+                    await self._place(delivery, request, view, decision, timeline, started_at)
+            except Stale as stale:
+                log.info("request dropped", action=request.action_id, reason=stale.message)
+            except engine.ClaimLost:
+                continue
+            return
+        raise Unavailable(f"server {request.guest.server_id}: lost {_TRIES} claims in a row")
+
+    def _decide(self, view: HostView, request: ScheduleServer) -> Decision:
+        return decide(
+            view,
+            request,
+            self._filters,
+            self._weighers,
+            subset=self._config.host_subset_size,
+            random=self._random,
+        )
+
+    async def _current_view(self, *, fresh: bool) -> HostView:
+        now = self._clock.monotonic()
+        if self._view is None or fresh or len(self._view) == 0 or now - self._read_at > self._config.refresh:
+            self._view = await self._database.run(load, self._clock.now(), self._down_after)
+            self._read_at = now
+        return self._view
+
+    async def _place(
+        self,
+        delivery: Delivery,
+        request: ScheduleServer,
+        view: HostView,
+        decision: Decision,
+        timeline: Timeline,
+        started_at: int,
+    ) -> None:
+        assert decision.row is not None and decision.host is not None
+        view.take(decision.row, request.need)
+        now = self._clock.now()
+        details = decision.details()
+        events = [*timeline.events]
+        timeline.add("schedule", started_at, now, details=details)
+        await self._database.run(
+            engine.place,
+            action_id=request.action_id,
+            epoch=request.epoch,
+            server_id=request.guest.server_id,
+            project_id=request.guest.project_id,
+            host=decision.host,
+            zone=str(view.zones[decision.row]),
+            need=request.need,
+            now=now,
+            dispatch=self._dispatch,
+            events=timeline.events,
+        )
+        timeline.events = events
+        build = PerformStep(
+            action_id=request.action_id,
+            kind=CREATE.name,
+            step=CREATE.steps[1].name,
+            epoch=request.epoch + 1,
+            server_id=request.guest.server_id,
+            guest=request.guest,
+        )
+        try:
+            await self._bus.cast(compute_queue(decision.host), build, delivery.context)
+        except Unavailable as error:
+            log.warning("the sweep will send this build", action=request.action_id, error=error.message)
+
+    async def _refuse(self, request: ScheduleServer, decision: Decision, timeline: Timeline, started_at: int) -> None:
+        message, details = explain_failure(decision, request)
+        timeline.add("schedule", started_at, result="Error", details=decision.details())
+        await self._database.run(
+            engine.no_valid_host,
+            action_id=request.action_id,
+            epoch=request.epoch,
+            server_id=request.guest.server_id,
+            message=message,
+            details=details,
+            now=self._clock.now(),
+            events=timeline.events,
+        )
