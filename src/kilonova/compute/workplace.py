@@ -26,10 +26,14 @@ class Workplace:
     def hold(self, run: StepRun) -> None:
         """From now on the heartbeat renews this step."""
         self._runs[run.asked.action_id] = run
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks[run.asked.server_id] = task
 
     def let_go(self, run: StepRun) -> None:
         """Its lease is nobody's business any more."""
         self._runs.pop(run.asked.action_id, None)
+        self._tasks.pop(run.asked.server_id, None)
 
     def cancel_action(self, action_id: str) -> None:
         """The action is no longer ours: stop working on it."""
@@ -52,13 +56,9 @@ class Workplace:
         except BaseException:
             self._leave_queue(server_id)
             raise
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks[server_id] = task
 
     def leave(self, server_id: str) -> None:
         """The next one's turn."""
-        self._tasks.pop(server_id, None)
         self._locks[server_id].release()
         self._leave_queue(server_id)
 

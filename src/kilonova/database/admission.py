@@ -44,15 +44,17 @@ def request(
     task_state: TaskState | None,
     host_up: bool,
     events: Sequence[TimelineEvent],
-) -> Action:
+) -> Action | None:
     """Admit one action on a server that exists; ``row`` is its row, but for the step it begins with.
 
-    A delete preempts whatever runs; anything else finds the server free and in a state that allows it, or ``Conflict``.
+    A delete preempts whatever runs, and is None if the server is being deleted already; anything else finds the server
+    free and in a state that allows it, or ``Conflict``.
     """
     kind = KINDS[row["kind"]]
     now = row["started_at"]
     if kind.preempts:
-        _preempt(connection, server, now)
+        if not _preempt(connection, server, now):
+            return None
     elif server.action_id is not None or server.task_state is not None:
         raise Conflict(
             f"Cannot '{kind.name}' instance {server.id} while it is in task_state {server.task_state or 'locked'}"
@@ -69,9 +71,7 @@ def request(
         raise Conflict(f"Instance {server.id} was changed by another request at this moment; ask again.")
     actions.insert(connection, [row])
     actions.record(connection, row["id"], events)
-    action = actions.find(connection, row["id"])
-    assert action is not None
-    return action
+    return actions.find(connection, row["id"])
 
 
 def _seize(connection: Connection, server: Server, action_id: str, task_state: TaskState | None, now: int) -> bool:
@@ -89,15 +89,15 @@ def _seize(connection: Connection, server: Server, action_id: str, task_state: T
     return connection.execute(statement).rowcount == 1
 
 
-def _preempt(connection: Connection, server: Server, now: int) -> None:
-    """End what runs on the server. Its performer finds its epoch stale and undoes its own work."""
+def _preempt(connection: Connection, server: Server, now: int) -> bool:
+    """End what runs on the server; its performer finds its epoch stale and undoes its own work. False: a delete runs."""
     if server.action_id is None:
-        return
+        return True
     running = actions.find(connection, server.action_id)
     if running is None or running.finished_at is not None:
-        return
+        return True
     if running.kind == DELETE.name:
-        raise Conflict(f"Instance {server.id} is being deleted already.")
+        return False
     undone = {
         "state": ActionState.UNDONE,
         "epoch": running.epoch + 1,
@@ -108,3 +108,4 @@ def _preempt(connection: Connection, server: Server, now: int) -> None:
     }
     if not actions.change(connection, running.id, undone, epoch=running.epoch, states=_OPEN):
         raise Conflict(f"Instance {server.id} was changed by another request at this moment; ask again.")
+    return True

@@ -1,0 +1,245 @@
+"""Reads a create request: checks what it names, and makes the rows of its servers and actions (step 2 of the picture)."""
+
+import base64
+import binascii
+import re
+from typing import Any
+
+import msgspec
+from sqlalchemy.engine import Connection
+
+from kilonova.api.compute.deployment import Deployment
+from kilonova.api.compute.submission import action_row
+from kilonova.database import flavors, keypairs, membership
+from kilonova.image.protocol import Image
+from kilonova.model.action import CREATE
+from kilonova.model.errors import Forbidden, Invalid, NotFound
+from kilonova.model.flavor import Flavor, Keypair
+from kilonova.model.server import PowerState, TaskState, VmState
+from kilonova.network.protocol import RequestedNic
+from kilonova.web.call import Call
+from kilonova.web.schema import is_uuid
+
+_TRUE = {"true", "1", "on", "yes"}
+
+
+class Boot(msgspec.Struct, frozen=True, kw_only=True):
+    """A create request, understood: everything it names exists and fits together."""
+
+    body: dict[str, Any]
+    hints: dict[str, Any]
+    flavor: Flavor
+    image: Image | None
+    keypair: Keypair | None
+    networks: list[RequestedNic]
+    zone: str | None
+    requested_host: str | None
+    count: int
+    smallest: int
+    password: str
+
+
+async def read(cloud: Deployment, call: Call) -> Boot:
+    """Understand and check a request. Raises ``Invalid``, ``Forbidden`` or ``NotFound`` in Nova's words."""
+    body: dict[str, Any] = call.body["server"]
+    hints = call.body.get("os:scheduler_hints") or call.body.get("OS-SCH-HNT:scheduler_hints") or {}
+    _refuse_what_we_lack(body)
+    image_id = _image_id(body)
+    zone, forced = _zone(call, body)
+    smallest, count = _counts(body)
+    flavor, keypair = await cloud.database.run(_named, cloud, call, body, zone, forced)
+    image = await _image(cloud, call, image_id)
+    _check_fit(flavor, image)
+    _check_user_data(body)
+    networks = await _networks(cloud, call, body)
+    return Boot(
+        body=body,
+        hints=hints,
+        flavor=flavor,
+        image=image,
+        keypair=keypair,
+        networks=networks,
+        zone=zone,
+        requested_host=forced,
+        count=count,
+        smallest=smallest,
+        password=body.get("adminPass") or cloud.ids.short(12),
+    )
+
+
+def _refuse_what_we_lack(body: dict[str, Any]) -> None:
+    if body.get("personality"):
+        raise Invalid("Personality files are not supported; pass them in user_data.")
+    devices = [*body.get("block_device_mapping", []), *body.get("block_device_mapping_v2", [])]
+    for device in devices:
+        if device.get("source_type") != "image" or device.get("destination_type", "local") != "local":
+            raise Invalid("Block Device Mapping is Invalid: there is no volume service in this cloud yet.")
+
+
+def _image_id(body: dict[str, Any]) -> str:
+    image_id: str = body.get("imageRef", "").rsplit("/", 1)[-1]
+    for device in body.get("block_device_mapping_v2", []):
+        if str(device.get("boot_index")) == "0":
+            image_id = image_id or device.get("uuid", "")
+    if not image_id:
+        raise Invalid("Invalid imageRef provided.")
+    if not is_uuid(image_id):
+        raise Invalid("Invalid imageRef provided.")
+    return image_id
+
+
+def _zone(call: Call, body: dict[str, Any]) -> tuple[str | None, str | None]:
+    """The zone and the host asked for: ``zone:host`` and, from 2.74, ``host`` are for administrators."""
+    zone, _, forced = (body.get("availability_zone") or "").partition(":")
+    if forced:
+        call.require("os_compute_api:servers:create:forced_host")
+        forced = forced.partition(":")[0]
+    named = body.get("host") or body.get("hypervisor_hostname")
+    if named:
+        call.require("os_compute_api:servers:create:requested_destination")
+    return zone or None, forced or named or None
+
+
+def _counts(body: dict[str, Any]) -> tuple[int, int]:
+    smallest = int(body.get("min_count", 1))
+    largest = int(body.get("max_count", smallest))
+    if smallest > largest:
+        raise Invalid("min_count must be <= max_count")
+    return smallest, largest
+
+
+def _named(
+    connection: Connection, cloud: Deployment, call: Call, body: dict[str, Any], zone: str | None, host: str | None
+) -> tuple[Flavor, Keypair | None]:
+    """What the request names in our own tables, read in one transaction."""
+    flavor_id = str(body["flavorRef"]).rsplit("/", 1)[-1]
+    try:
+        flavor = flavors.find_flavor(connection, flavor_id, call.caller.project_id, is_admin=call.caller.is_admin)
+    except NotFound:
+        raise Invalid(f"Flavor {flavor_id[:64]} could not be found.") from None
+    keypair = None
+    if body.get("key_name"):
+        try:
+            keypair = keypairs.find_keypair(connection, call.caller.user_id, body["key_name"])
+        except NotFound:
+            raise Invalid("Invalid key_name provided.") from None
+    hosts = membership.list_hosts(connection) if zone or host else []
+    if zone and not any(known.availability_zone == zone for known in hosts):
+        raise Invalid("The requested availability zone is not available")
+    if host and not any(known.host == host for known in hosts):
+        raise Invalid(f"Compute host {host[:255]} could not be found.")
+    limit = cloud.config.quota.metadata_items
+    if 0 <= limit < len(body.get("metadata", {})):
+        raise Forbidden("Maximum number of metadata items exceeds quota limit.")
+    return flavor, keypair
+
+
+async def _image(cloud: Deployment, call: Call, image_id: str) -> Image:
+    try:
+        image = await cloud.images.show(call.caller, image_id)
+    except NotFound:
+        raise Invalid(f"Image {image_id} could not be found.") from None
+    if image.status != "active":
+        raise Invalid(f"Image {image.id} is not active.")
+    return image
+
+
+def _check_fit(flavor: Flavor, image: Image | None) -> None:
+    if image is None:
+        return
+    if image.min_memory_mb > flavor.memory_mb:
+        raise Invalid("Flavor's memory is too small for requested image.")
+    needed = max(image.virtual_size, image.min_disk_gb << 30)
+    if flavor.disk_gb and needed > flavor.disk_gb << 30:
+        raise Invalid(
+            "Flavor's disk is too small for requested image. "
+            f"Flavor disk is {flavor.disk_gb << 30} bytes, image is {needed} bytes."
+        )
+
+
+def _check_user_data(body: dict[str, Any]) -> None:
+    if body.get("user_data") is None:
+        return
+    try:
+        base64.b64decode(body["user_data"], validate=True)
+    except (binascii.Error, ValueError):
+        raise Invalid("Invalid input for field/attribute user_data. It must be base64 encoded.") from None
+
+
+async def _networks(cloud: Deployment, call: Call, body: dict[str, Any]) -> list[RequestedNic]:
+    asked = body.get("networks")
+    if asked == "none":
+        return []
+    if not asked or asked == "auto":
+        return await cloud.networks.default_networks(call.caller)
+    requested = [
+        RequestedNic(network_id=nic.get("uuid"), port_id=nic.get("port"), fixed_ip=nic.get("fixed_ip"))
+        for nic in asked
+    ]
+    await cloud.networks.check(call.caller, requested)
+    return requested
+
+
+def rows(cloud: Deployment, call: Call, boot: Boot, now: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of the servers, and of the actions that build them."""
+    reservation = f"r-{cloud.ids.short()}"
+    server_rows = [_server_row(cloud, call, boot, index, reservation, now) for index in range(boot.count)]
+    action_rows = []
+    for row in server_rows:
+        action = action_row(cloud, call, server_id=row["id"], kind=CREATE, before={}, arguments={}, now=now)
+        row["action_id"] = action["id"]
+        action_rows.append(action)
+    return server_rows, action_rows
+
+
+def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservation: str, now: int) -> dict[str, Any]:
+    body, image = boot.body, boot.image
+    name = body["name"].strip()
+    if boot.count > 1:
+        name = f"{name}-{index + 1}"
+    server_id = cloud.ids.uuid()
+    hints = dict(boot.hints)
+    if boot.requested_host:
+        hints["kilonova:host"] = boot.requested_host
+    return {
+        "id": server_id,
+        "project_id": call.project_id,
+        "user_id": call.caller.user_id,
+        "name": name,
+        "hostname": body.get("hostname") or hostname(name, server_id),
+        "description": body.get("description", name if call.version < 19 else None),
+        "vm_state": str(VmState.BUILDING),
+        "task_state": str(TaskState.SCHEDULING),
+        "power_state": int(PowerState.NOSTATE),
+        "requested_zone": boot.zone,
+        "flavor_id": boot.flavor.id,
+        "flavor": msgspec.to_builtins(boot.flavor),
+        "image_id": image.id if image else None,
+        "image": {"name": image.name, "properties": image.properties} if image else None,
+        "key_name": boot.keypair.name if boot.keypair else None,
+        "public_key": boot.keypair.public_key if boot.keypair else None,
+        "user_data": body.get("user_data"),
+        "config_drive": str(body.get("config_drive") or "").lower() in _TRUE,
+        "metadata": body.get("metadata", {}),
+        "tags": sorted(set(body.get("tags", []))),
+        "networks": [msgspec.to_builtins(nic) for nic in boot.networks],
+        "addresses": [],
+        "security_groups": [group["name"] for group in body.get("security_groups", [])] or ["default"],
+        "scheduler_hints": hints,
+        "reservation_id": reservation,
+        "launch_index": index,
+        "root_device_name": "/dev/vda",
+        "access_ip_v4": body.get("accessIPv4") or None,
+        "access_ip_v6": body.get("accessIPv6") or None,
+        "disk_config": body.get("OS-DCF:diskConfig", "MANUAL"),
+        "locked": False,
+        "progress": 0,
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def hostname(name: str, server_id: str) -> str:
+    """A name that DNS allows (RFC 1123), made from the server's; ``Server-<id>`` if nothing is left of it."""
+    cleaned = re.sub(r"[^a-z0-9-]+", "-", re.sub(r"[\s_.]+", "-", name.lower())).strip("-")[:63].strip("-")
+    return cleaned or f"Server-{server_id}"

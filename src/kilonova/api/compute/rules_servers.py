@@ -1,0 +1,12 @@
+"""Policy rules of servers beside those that stand in the route table: what some option of a call needs."""
+
+RULES: dict[str, str] = {
+    "os_compute_api:servers:index:get_all_tenants": "admin",
+    "os_compute_api:servers:detail:get_all_tenants": "admin",
+    "os_compute_api:servers:create:forced_host": "admin",
+    "os_compute_api:servers:create:requested_destination": "admin",
+    "os_compute_api:servers:show:host_status": "admin",
+    "os_compute_api:os-extended-server-attributes": "admin",
+    "os_compute_api:servers:allow_all_filters": "admin",
+    "os_compute_api:os-lock-server:unlock:unlock_override": "admin",
+}

@@ -1,0 +1,225 @@
+"""Servers: create, list, show, update, delete."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy.engine import Connection
+
+from kilonova.api.compute import boot, server_schemas, server_views
+from kilonova.api.compute.deployment import Deployment
+from kilonova.api.compute.server_filters import read_listing
+from kilonova.api.compute.submission import find, received, send, submit
+from kilonova.api.paging import links
+from kilonova.database import admission, membership, servers
+from kilonova.database.outgoing import Outgoing, guest_spec, need_of, quota_of
+from kilonova.messaging.contract import SCHEDULER, ScheduleServer
+from kilonova.model.action import DELETE
+from kilonova.model.errors import QuotaExceeded
+from kilonova.model.server import Server, TaskState
+from kilonova.web.call import Call, Reply
+from kilonova.web.routes import Route
+
+
+async def create(cloud: Deployment, call: Call) -> Reply:
+    """``POST /servers``: one transaction writes the servers, their actions and the quota; then they are sent on."""
+    asked = await boot.read(cloud, call)
+    now = cloud.clock.now()
+    server_rows, action_rows = await _admit(cloud, call, asked, now)
+    for server_row, action in zip(server_rows, action_rows, strict=True):
+        await _send(cloud, call, server_row, action, asked.password)
+    first = server_rows[0]
+    if str(asked.body.get("return_reservation_id", "")).lower() in ("true", "1", "on", "yes"):
+        return Reply(202, {"reservation_id": first["reservation_id"]})
+    view = {
+        "id": first["id"],
+        "links": server_views.links(call, "servers", first["id"]),
+        "OS-DCF:diskConfig": first["disk_config"],
+        "security_groups": [{"name": name} for name in first["security_groups"]],
+        "adminPass": asked.password,
+    }
+    return Reply(202, {"server": view}, {"location": view["links"][0]["href"]})
+
+
+async def _admit(
+    cloud: Deployment, call: Call, asked: boot.Boot, now: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """As many as were asked for, or the most, down to ``min_count``, that the quota allows."""
+    while True:
+        server_rows, action_rows = boot.rows(cloud, call, asked, now)
+        try:
+            await cloud.database.run(
+                admission.create,
+                server_rows=server_rows,
+                action_rows=action_rows,
+                quota=quota_of(msgspec.to_builtins(asked.flavor), asked.count),
+                quota_defaults=cloud.config.quota.model_dump(),
+                events={row["id"]: [received(cloud, call)] for row in action_rows},
+            )
+        except QuotaExceeded:
+            if asked.count <= asked.smallest:
+                raise
+            asked = msgspec.structs.replace(asked, count=asked.count - 1)
+            continue
+        return server_rows, action_rows
+
+
+async def _send(
+    cloud: Deployment, call: Call, server_row: dict[str, Any], action: dict[str, Any], password: str
+) -> None:
+    server = Server(**{**_EMPTY, **server_row})
+    message = ScheduleServer(
+        action_id=action["id"],
+        epoch=0,
+        guest=msgspec.structs.replace(guest_spec(server), admin_password=password),
+        need=need_of(server.flavor),
+        availability_zone=server.requested_zone,
+        requested_host=server.scheduler_hints.get("kilonova:host"),
+        hints=server.scheduler_hints,
+    )
+    await send(cloud, Outgoing(queue=SCHEDULER, message=message, context=call.context))
+
+
+_EMPTY: dict[str, Any] = {field.name: None for field in msgspec.structs.fields(Server)}
+
+
+async def index(cloud: Deployment, call: Call) -> Reply:
+    """``GET /servers``."""
+    found, limit, _ = await _list(cloud, call, "os_compute_api:servers:index:get_all_tenants")
+    entries = [server_views.brief(call, server) for server in found]
+    return Reply(200, {"servers": entries, **links(call, "servers", entries, limit, _last(found))})
+
+
+async def detail(cloud: Deployment, call: Call) -> Reply:
+    """``GET /servers/detail``."""
+    found, limit, up = await _list(cloud, call, "os_compute_api:servers:detail:get_all_tenants")
+    entries = [server_views.full(call, server, host_up=server.host in up) for server in found]
+    return Reply(200, {"servers": entries, **links(call, "servers", entries, limit, _last(found))})
+
+
+def _last(found: list[Server]) -> str | None:
+    return found[-1].id if found else None
+
+
+async def _list(cloud: Deployment, call: Call, all_projects: str) -> tuple[list[Server], int, set[str]]:
+    asked = read_listing(call, cloud.config.api.max_limit, all_projects)
+    if asked is None:
+        return [], 0, set()
+    found, up = await cloud.database.run(_read, cloud, asked)
+    return found, asked.limit, up
+
+
+def _read(connection: Connection, cloud: Deployment, asked: servers.Listing) -> tuple[list[Server], set[str]]:
+    return servers.listing(connection, asked), _up(connection, cloud)
+
+
+def _up(connection: Connection, cloud: Deployment) -> set[str]:
+    now, down_after = cloud.clock.now(), cloud.config.membership.down_after
+    return {
+        s.host for s in membership.list_services(connection) if s.binary == "nova-compute" and s.up(now, down_after)
+    }
+
+
+async def show(cloud: Deployment, call: Call) -> Reply:
+    """``GET /servers/{id}``."""
+    server, up = await cloud.database.run(_one, cloud, call)
+    return Reply(200, {"server": server_views.full(call, server, host_up=up, shown=True)})
+
+
+def _one(connection: Connection, cloud: Deployment, call: Call) -> tuple[Server, bool]:
+    server = find(connection, call, call.params["id"])
+    return server, _host_up(connection, cloud, call, server)
+
+
+def _host_up(connection: Connection, cloud: Deployment, call: Call, server: Server) -> bool:
+    if call.version < 16 or not call.allows("os_compute_api:servers:show:host_status"):
+        return False  # nobody looks
+    return membership.compute_up(connection, server.host, cloud.clock.now(), cloud.config.membership.down_after)
+
+
+async def update(cloud: Deployment, call: Call) -> Reply:
+    """``PUT /servers/{id}``: what needs no hypervisor."""
+    server, up = await cloud.database.run(_update, cloud, call)
+    return Reply(200, {"server": server_views.updated(call, server, host_up=up)})
+
+
+_UPDATABLE = {
+    "name": "name",
+    "description": "description",
+    "accessIPv4": "access_ip_v4",
+    "accessIPv6": "access_ip_v6",
+    "OS-DCF:diskConfig": "disk_config",
+    "hostname": "hostname",
+}
+
+
+def _update(connection: Connection, cloud: Deployment, call: Call) -> tuple[Server, bool]:
+    server = find(connection, call, call.params["id"])
+    body: dict[str, Any] = call.body["server"]
+    values = {column: body[key] for key, column in _UPDATABLE.items() if key in body}
+    if "name" in values:
+        values["name"] = values["name"].strip()
+    if values:
+        servers.update(connection, server.id, **values, updated_at=cloud.clock.now())
+    return _one(connection, cloud, call)
+
+
+async def delete(cloud: Deployment, call: Call) -> Reply:
+    """``DELETE /servers/{id}``: never refused because something else is broken; ends whatever else runs."""
+    await submit(cloud, call, call.params["id"], DELETE, TaskState.DELETING)
+    return Reply(204)
+
+
+ROUTES = [
+    Route(
+        method="GET",
+        path="/servers",
+        handler=index,
+        rule="os_compute_api:servers:index",
+        role="reader",
+        query=server_schemas.LIST,
+        summary="List servers: id, name, links",
+    ),
+    Route(
+        method="POST",
+        path="/servers",
+        handler=create,
+        rule="os_compute_api:servers:create",
+        role="member",
+        body=server_schemas.CREATE,
+        summary="Create one or several servers",
+    ),
+    Route(
+        method="GET",
+        path="/servers/detail",
+        handler=detail,
+        rule="os_compute_api:servers:detail",
+        role="reader",
+        query=server_schemas.LIST,
+        summary="List servers with all their details",
+    ),
+    Route(
+        method="GET",
+        path="/servers/{id}",
+        handler=show,
+        rule="os_compute_api:servers:show",
+        role="reader",
+        summary="Show one server",
+    ),
+    Route(
+        method="PUT",
+        path="/servers/{id}",
+        handler=update,
+        rule="os_compute_api:servers:update",
+        role="member",
+        body=server_schemas.UPDATE,
+        summary="Change name, description, access addresses, hostname",
+    ),
+    Route(
+        method="DELETE",
+        path="/servers/{id}",
+        handler=delete,
+        rule="os_compute_api:servers:delete",
+        role="member",
+        summary="Delete a server",
+    ),
+]
