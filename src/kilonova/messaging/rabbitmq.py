@@ -21,6 +21,7 @@ from kilonova.model.context import RequestContext
 
 _TRANSIENT = 1
 _PERSISTENT = 2
+_AFTER_DELETION = 0.25
 
 
 class RabbitBus:
@@ -61,7 +62,7 @@ class RabbitBus:
                     # Deleted since we declared it, by an operator. Made again in the same moment, RabbitMQ 3.10
                     # does not tell its consumers, and they would wait on the old queue for ever.
                     session.forget(queue)
-                    await self._link.pause(0)
+                    await self._clock.sleep(_AFTER_DELETION)
                     await session.declare_queue(queue)
                     await session.publish(body, to=queue, properties=properties)
 
