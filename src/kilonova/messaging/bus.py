@@ -11,7 +11,14 @@ What it promises, on every implementation (``tests/contract/test_bus.py``):
 - ``call`` waits for the one answer of whoever serves the queue, at most ``timeout`` seconds. Calls are not
   durable: nobody there is ``Unroutable`` at once, a handler's ``KilonovaError`` is raised here again
   as the same class with the same message, anything else is ``RemoteFailure``.
-- A full queue or a broker that is gone refuses; nothing is buffered without bound.
+- A handler of a call that returns nothing answers ``Acknowledged``. It sees the deadline by which the caller
+  gives up; a call that arrives after it is dropped.
+- Casts and calls to one queue may overtake each other; casts among themselves arrive in the order in which
+  they were queued, and with ``concurrency=1`` are handled so.
+- A message that does not decode goes to ``dead-letter`` at once, and is ``Unreadable`` there.
+- Coming again for whatever reason (failure, death or stop of its server) counts as one more attempt.
+- A full queue or a broker that is gone refuses; nothing is buffered without bound. ``dead-letter`` and topics
+  drop their oldest messages instead.
 """
 
 from collections.abc import Awaitable, Callable
@@ -42,12 +49,20 @@ class RemoteFailure(Unavailable):
     """The other side failed in a way it did not expect; its log has the traceback."""
 
 
+class Unreadable(Message, frozen=True, kw_only=True):
+    """What a handler of ``dead-letter`` gets for a message that did not decode: its text, and what was wrong."""
+
+    text: str
+    error: str
+
+
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """A message as a handler gets it.
 
     ``sent_at`` and ``received_at`` are microseconds since the epoch (sender's and receiver's clock);
-    ``attempt`` counts from 1; ``dead_reason`` is set only on messages taken from ``dead-letter``, and
-    ``dead_queue`` says where they came from.
+    ``attempt`` counts from 1; ``dead_reason`` is set only on messages taken from ``dead-letter``
+    (``delivery_limit``: its handler failed too often; ``rejected``: it did not decode), and ``dead_queue`` says
+    where they came from.
     """
 
     message: Message
