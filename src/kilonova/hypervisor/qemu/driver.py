@@ -14,6 +14,7 @@ import logging
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from kilonova.hypervisor.driver import Progress
 from kilonova.hypervisor.qemu import bridge, console, machine
@@ -48,7 +49,7 @@ class QemuDriver:
         self._settings = settings
         self._images = ImageStore(self._state_dir / "images", fetcher, settings)
         self._instances: dict[str, Instance] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._events: asyncio.Queue[tuple[str, GuestState] | None] = asyncio.Queue()
         self._accelerator = "tcg"
         self._trimming: asyncio.Task[None] | None = None
@@ -121,7 +122,6 @@ class QemuDriver:
             instance = self._instances.get(server_id)
             if instance is not None:
                 await self._discard(instance)
-        self._locks.pop(server_id, None)
 
     async def power_on(self, server_id: str) -> None:
         async with self._lock(server_id):
@@ -153,7 +153,7 @@ class QemuDriver:
             yield event
 
     def _lock(self, server_id: str) -> asyncio.Lock:
-        """One verb at a time for each guest."""
+        """One verb at a time for each guest; a lock lives as long as somebody holds or awaits it."""
         return self._locks.setdefault(server_id, asyncio.Lock())
 
     def _known(self, server_id: str) -> Instance:

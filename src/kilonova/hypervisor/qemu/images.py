@@ -11,6 +11,7 @@ import hashlib
 import shutil
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -40,7 +41,7 @@ class ImageStore:
         self._directory = directory
         self._fetcher = fetcher
         self._settings = settings
-        self._fetching: dict[str, asyncio.Lock] = {}
+        self._fetching: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def clean(self) -> None:
         """Make the directory, and remove what an agent that died was fetching."""
