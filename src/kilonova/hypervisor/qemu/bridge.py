@@ -1,0 +1,104 @@
+"""The host's side of a guest's network: a bridge for each network, a tap for each card.
+
+Guests on one bridge reach each other and the host, whose address the bridge bears. Nothing leads out from
+there: the bridge does not forward. Every call is idempotent. A bridge stays when its last guest goes, since
+others (DHCP, metadata, another agent) may be bound to its address; ``remove_bridge`` takes it away.
+"""
+
+import hashlib
+import ipaddress
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from kilonova.hypervisor.qemu.launch import tap_name
+from kilonova.model.errors import HostFault
+from kilonova.model.guest import Nic
+
+EXISTS = 17
+NO_SUCH_DEVICE = 19
+
+
+async def plug(nic: Nic) -> None:
+    """Make the card's bridge and tap. Raises ``HostFault`` that names what the kernel refused."""
+    tap = tap_name(nic)
+    try:
+        async with AsyncIPRoute() as netlink:
+            bridge = await _bridge(netlink, nic)
+            await _make(netlink, tap, kind="tuntap", mode="tap")
+            index = await _index(netlink, tap)
+            await netlink.link("set", index=index, master=bridge, mtu=nic.mtu, state="up")
+    except NetlinkError as error:
+        message = f"the network {nic.network_name} could not be set up (bridge {nic.bridge}, {tap}); look at ip link"
+        raise HostFault(message, details=str(error)) from error
+
+
+async def unplug(nics: list[Nic]) -> None:
+    """Remove the taps of the cards, if they are there."""
+    if not nics:
+        return
+    async with AsyncIPRoute() as netlink:
+        for nic in nics:
+            await _remove(netlink, tap_name(nic))
+
+
+async def remove_bridge(name: str) -> None:
+    """Remove a bridge, if it is there."""
+    async with AsyncIPRoute() as netlink:
+        await _remove(netlink, name)
+
+
+async def _bridge(netlink: Any, nic: Nic) -> int:
+    """The index of the card's bridge, made, addressed and up."""
+    if not 0 < len(nic.bridge) < 16:
+        raise HostFault(f"port {nic.port_id} names no usable bridge ({nic.bridge!r}): 1 to 15 letters", retry=False)
+    # An address of its own: otherwise it takes the lowest of its ports', and changes it as guests come and go.
+    mac = "02:" + ":".join(f"{byte:02x}" for byte in hashlib.sha256(nic.bridge.encode()).digest()[:5])
+    await _make(netlink, nic.bridge, kind="bridge", br_stp_state=0, br_forward_delay=0, address=mac)
+    index = await _index(netlink, nic.bridge)
+    _no_forwarding(nic.bridge)
+    if nic.host_address:
+        address = ipaddress.ip_interface(nic.host_address)
+        try:
+            await netlink.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
+        except NetlinkError as error:
+            if error.code != EXISTS:
+                raise
+    await netlink.link("set", index=index, state="up")
+    return index
+
+
+async def _make(netlink: Any, name: str, **what: object) -> None:
+    if await netlink.link_lookup(ifname=name):
+        return
+    try:
+        await netlink.link("add", ifname=name, **what)
+    except NetlinkError as error:
+        if error.code != EXISTS:
+            raise
+
+
+async def _index(netlink: Any, name: str) -> int:
+    found = await netlink.link_lookup(ifname=name)
+    if not found:
+        raise NetlinkError(NO_SUCH_DEVICE, name)
+    return int(found[0])
+
+
+async def _remove(netlink: Any, name: str) -> None:
+    for index in await netlink.link_lookup(ifname=name):
+        try:
+            await netlink.link("del", index=index)
+        except NetlinkError as error:
+            if error.code != NO_SUCH_DEVICE:
+                raise
+
+
+def _no_forwarding(bridge: str) -> None:
+    """Keep the host from routing for guests: a way out is for the network service to open."""
+    for family in ("ipv4", "ipv6"):
+        switch = Path(f"/proc/sys/net/{family}/conf/{bridge}/forwarding")
+        if switch.exists() and switch.read_text().strip() != "0":
+            switch.write_text("0")
