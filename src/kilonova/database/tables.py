@@ -329,6 +329,7 @@ images = _table(
     sa.Column("virtual_size", sa.BigInteger),
     sa.Column("checksum", sa.String(32)),
     sa.Column("sha512", sa.String(128)),
+    sa.Column("upload_id", Id),  # the upload whose bytes count: part of the file's name, and the fence of its writer
     sa.Column("min_disk_gb", sa.Integer, nullable=False),
     sa.Column("min_memory_mb", sa.Integer, nullable=False),
     sa.Column("protected", sa.Boolean, nullable=False),
@@ -370,6 +371,7 @@ subnets = _table(
     sa.Column("pool_start", sa.String(64), nullable=False),
     sa.Column("pool_end", sa.String(64), nullable=False),
     sa.Column("dns_nameservers", Json, nullable=False),
+    sa.Column("cursor", sa.BigInteger, nullable=False),  # where the search for a free address goes on
     sa.Column("created_at", Moment, nullable=False),
     sa.Index("ix_subnets_network", "network_id"),
 )
@@ -384,18 +386,22 @@ ports = _table(
     sa.Column("device_id", Id, nullable=False),
     sa.Column("device_owner", Name, nullable=False),
     sa.Column("device_index", sa.Integer, nullable=False),
+    sa.Column("binding", sa.String(16), nullable=False),  # "", or by Compute: "created" with, "attached" to a server
     sa.Column("host", Name, nullable=False),
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("admin_state_up", sa.Boolean, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.UniqueConstraint("network_id", "mac_address"),
     sa.Index("ix_ports_device", "device_id"),
+    sa.Index("ix_ports_project", "project_id"),
 )
 
 fixed_ips = _table(
     "fixed_ips",
     sa.Column("subnet_id", Id, primary_key=True),
     sa.Column("ip_address", sa.String(64), primary_key=True),
+    sa.Column("position", sa.BigInteger, nullable=False),  # distance from the subnet's first address
     sa.Column("port_id", Id, nullable=False),
     sa.Index("ix_fixed_ips_port", "port_id"),
+    sa.Index("ix_fixed_ips_position", "subnet_id", "position"),
 )

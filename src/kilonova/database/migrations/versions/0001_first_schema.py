@@ -109,6 +109,7 @@ def upgrade() -> None:
         "fixed_ips",
         sa.Column("subnet_id", sa.String(length=64), nullable=False),
         sa.Column("ip_address", sa.String(length=64), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("port_id", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("subnet_id", "ip_address", name=op.f("pk_fixed_ips")),
         mysql_charset="utf8mb4",
@@ -116,6 +117,7 @@ def upgrade() -> None:
         mysql_engine="InnoDB",
     )
     op.create_index("ix_fixed_ips_port", "fixed_ips", ["port_id"], unique=False)
+    op.create_index("ix_fixed_ips_position", "fixed_ips", ["subnet_id", "position"], unique=False)
     op.create_table(
         "flavor_access",
         sa.Column("flavorid", sa.String(length=255), nullable=False),
@@ -192,6 +194,7 @@ def upgrade() -> None:
         sa.Column("virtual_size", sa.BigInteger(), nullable=True),
         sa.Column("checksum", sa.String(length=32), nullable=True),
         sa.Column("sha512", sa.String(length=128), nullable=True),
+        sa.Column("upload_id", sa.String(length=64), nullable=True),
         sa.Column("min_disk_gb", sa.Integer(), nullable=False),
         sa.Column("min_memory_mb", sa.Integer(), nullable=False),
         sa.Column("protected", sa.Boolean(), nullable=False),
@@ -250,6 +253,7 @@ def upgrade() -> None:
         sa.Column("device_id", sa.String(length=64), nullable=False),
         sa.Column("device_owner", sa.String(length=255), nullable=False),
         sa.Column("device_index", sa.Integer(), nullable=False),
+        sa.Column("binding", sa.String(length=16), nullable=False),
         sa.Column("host", sa.String(length=255), nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("admin_state_up", sa.Boolean(), nullable=False),
@@ -261,6 +265,7 @@ def upgrade() -> None:
         mysql_engine="InnoDB",
     )
     op.create_index("ix_ports_device", "ports", ["device_id"], unique=False)
+    op.create_index("ix_ports_project", "ports", ["project_id"], unique=False)
     op.create_table(
         "projects",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -426,6 +431,7 @@ def upgrade() -> None:
         sa.Column("pool_start", sa.String(length=64), nullable=False),
         sa.Column("pool_end", sa.String(length=64), nullable=False),
         sa.Column("dns_nameservers", Json(), nullable=False),
+        sa.Column("cursor", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_subnets")),
         mysql_charset="utf8mb4",

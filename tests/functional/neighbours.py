@@ -1,0 +1,98 @@
+"""A cloud's neighbours in this process, on SQLite in a directory of the test: what the functional tests drive."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from kilonova import identity
+from kilonova.database.connection import Database, DatabaseSettings, open_database
+from kilonova.database.schema import ensure_schema
+from kilonova.model.clock import Ids
+
+PASSWORD = "correct horse"
+START = 1_790_000_000_000_000
+
+
+class FakeClock:
+    """Time that only moves when the test says so."""
+
+    def __init__(self) -> None:
+        self.micros = START
+
+    def now(self) -> int:
+        return self.micros
+
+    def monotonic(self) -> float:
+        return self.micros / 1e6
+
+    async def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
+        self.micros += int(seconds * 1e6)
+
+
+class Neighbours:
+    """Everything a test needs; made by :func:`start`."""
+
+    clock: FakeClock
+    ids: Ids
+    rng: random.Random
+    database: Database
+    identity: identity.Identity
+    bootstrapped: identity.Bootstrapped
+    applications: dict[str, Any]
+    state_dir: Path
+
+    def client(self, token: str | None = None) -> httpx.AsyncClient:
+        """A client of all services under one host, with a token or without."""
+        headers = {"x-auth-token": token} if token else {}
+        transport = httpx.ASGITransport(app=self.mounted)
+        return httpx.AsyncClient(transport=transport, base_url="http://cloud.test:8774", headers=headers)
+
+    async def mounted(self, scope: Any, receive: Any, send: Any) -> None:
+        """The applications under their paths, as nova-api mounts them."""
+        if scope["type"] != "http":
+            return
+        mount = "/" + scope["path"].split("/")[1]
+        await self.applications[mount]({**scope, "root_path": mount}, receive, send)
+
+    async def token(self, name: str = "admin", project: str | None = "admin", password: str = PASSWORD) -> str:
+        """Log in by password."""
+        auth: dict[str, Any] = {"identity": by_password(name, password)}
+        auth["scope"] = {"project": {"name": project, "domain": {"id": "default"}}} if project else "unscoped"
+        async with self.client() as client:
+            answer = await client.post("/identity/v3/auth/tokens", json={"auth": auth})
+        assert answer.status_code == 201, answer.text
+        return answer.headers["x-subject-token"]
+
+
+def by_password(name: str, password: str = PASSWORD) -> dict[str, Any]:
+    """The ``identity`` object of a log-in."""
+    user = {"name": name, "domain": {"name": "Default"}, "password": password}
+    return {"methods": ["password"], "password": {"user": user}}
+
+
+async def start(tmp_path: Path, url: str | None = None) -> Neighbours:
+    """Schema, bootstrap, applications."""
+    n = Neighbours()
+    n.state_dir = tmp_path
+    n.clock = FakeClock()
+    n.rng = random.Random(7)
+    n.ids = Ids(n.rng)
+    settings = DatabaseSettings(url=url or f"sqlite:///{tmp_path / 'cloud.db'}", durable=False)
+    n.database = open_database(settings, n.clock, n.rng)
+    await ensure_schema(n.database)
+    n.identity = await identity.open_identity(
+        n.database,
+        clock=n.clock,
+        ids=n.ids,
+        rng=n.rng,
+        settings=identity.IdentitySettings(hash_log_n=4),
+        catalog=identity.standard_catalog(),
+    )
+    n.bootstrapped = await identity.bootstrap_identity(n.identity, PASSWORD)
+    n.applications = {"/identity": identity.application(n.identity)}
+    return n
