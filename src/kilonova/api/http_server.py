@@ -1,0 +1,76 @@
+"""Serves an ASGI application with uvicorn inside our own event loop: we bind the port, we handle the signals."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from kilonova.api.front import Asgi
+from kilonova.model.errors import Misconfigured
+
+_BACKLOG = 2048
+_KEEP_ALIVE = 75  # seconds; longer than the usual client's pause between two polls
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # the process has its own handlers: other services must drain too
+
+
+class HttpServer:
+    """One listening socket and what is behind it."""
+
+    def __init__(self, application: Asgi, host: str, port: int, *, reuse_port: bool = False) -> None:
+        self._socket = _bind(host, port, reuse_port)
+        self.port: int = self._socket.getsockname()[1]
+        config = uvicorn.Config(
+            application,  # type: ignore[arg-type]
+            loop="none",
+            http="httptools",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            backlog=_BACKLOG,
+            timeout_keep_alive=_KEEP_ALIVE,
+        )
+        self._server = _Server(config)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to answer."""
+        self._task = asyncio.get_running_loop().create_task(self._server.serve([self._socket]), name="http")
+        while not self._server.started:
+            if self._task.done():
+                self._task.result()
+            await asyncio.sleep(0)  # noqa: TID251 -- gives way once; no time passes
+
+    async def drain(self, timeout: float) -> None:
+        """Take no more connections, finish what is being answered, at most ``timeout`` seconds."""
+        if self._task is None:
+            return
+        self._server.config.timeout_graceful_shutdown = max(int(timeout), 1)
+        self._server.should_exit = True
+        await self._task
+
+
+def _bind(host: str, port: int, reuse_port: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if reuse_port:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise Misconfigured(
+            f"nova-api cannot listen on {host}:{port}: {error.strerror}; stop what uses it or set api.port"
+        ) from None
+    bound.listen(_BACKLOG)
+    bound.setblocking(False)
+    return bound

@@ -1,0 +1,167 @@
+"""A whole cloud in one process for tests: the shipped services on SQLite, the local bus and fake hosts."""
+
+import random
+from pathlib import Path
+
+import msgspec
+
+from kilonova.compute.agent import Agent
+from kilonova.conductor.service import Conductor
+from kilonova.config import Config
+from kilonova.database.connection import Database, DatabaseSettings, open_database
+from kilonova.database.schema import ensure_schema
+from kilonova.hypervisor.fake.driver import FakeDriver
+from kilonova.hypervisor.fake.settings import FakeSettings
+from kilonova.image.protocol import Image
+from kilonova.messaging.local import LocalBus
+from kilonova.messaging.settings import BusSettings
+from kilonova.model.clock import Ids, SystemClock
+from kilonova.model.context import Caller
+from kilonova.model.errors import NotFound
+from kilonova.model.guest import ImageTicket, Nic
+from kilonova.network.protocol import RequestedNic
+from kilonova.scheduler.service import Scheduler
+
+IMAGE = "11111111-1111-4111-8111-111111111111"
+MEMBER = Caller(user_id="u1", project_id="p1", roles=frozenset({"member", "reader"}))
+OTHER = Caller(user_id="u2", project_id="p2", roles=frozenset({"member", "reader"}))
+ADMIN = Caller(user_id="u0", project_id="p0", roles=frozenset({"admin", "manager", "member", "reader"}))
+
+
+class OneImage:
+    """An image service with one image."""
+
+    async def show(self, caller: Caller, image_id: str) -> Image:
+        if image_id != IMAGE:
+            raise NotFound("no such image")
+        return Image(
+            id=IMAGE,
+            name="test",
+            owner="p0",
+            status="active",
+            disk_format="qcow2",
+            size=1,
+            virtual_size=1,
+            min_disk_gb=0,
+            min_memory_mb=0,
+        )
+
+    async def ticket(self, image_id: str) -> ImageTicket:
+        return ImageTicket(image_id=image_id, url="", disk_format="qcow2", size=1, virtual_size=1, sha512="")
+
+
+class CountingNetworks:
+    """A network service that only remembers who holds a port."""
+
+    def __init__(self) -> None:
+        self.ports: dict[str, list[Nic]] = {}
+
+    async def check(self, caller: Caller, requested: list[RequestedNic]) -> None:
+        return None
+
+    async def default_networks(self, caller: Caller) -> list[RequestedNic]:
+        return [RequestedNic(network_id="net")]
+
+    async def allocate(self, server_id: str, project_id: str, host: str, requested: list[RequestedNic]) -> list[Nic]:
+        nic = Nic(
+            port_id=f"port-{server_id}",
+            network_id="net",
+            network_name="private",
+            mac="fa:16:3e:00:00:01",
+            address="10.0.0.5",
+            cidr="10.0.0.0/24",
+        )
+        return self.ports.setdefault(server_id, [nic for _ in requested])
+
+    async def release(self, server_id: str) -> None:
+        self.ports.pop(server_id, None)
+
+
+class World:
+    """The services, started and stopped together."""
+
+    def __init__(self, directory: Path, *, hosts: int = 2, **overrides: object) -> None:
+        self.config = Config.model_validate(
+            {
+                "state_dir": directory,
+                "actions": {"lease": 0.6, "dispatch": 0.3, "sweep_interval": 0.1},
+                "membership": {"heartbeat": 0.2, "down_after": 1.0},
+                "compute": {"reconcile_interval": 0.5},
+                **overrides,
+            }
+        )
+        self.clock = SystemClock()
+        self.random = random.Random(7)
+        self.ids = Ids(self.random)
+        self.database: Database = open_database(
+            DatabaseSettings(url=self.config.database_url), self.clock, self.random
+        )
+        self.bus = LocalBus(self.clock, BusSettings())
+        self.images = OneImage()
+        self.networks = CountingNetworks()
+        self.drivers = {
+            f"host{n}": FakeDriver(self.clock, self.random, FakeSettings(), None) for n in range(1, hosts + 1)
+        }
+        self.agents = {name: self.agent(name) for name in self.drivers}
+        self.conductor = Conductor(
+            self.config, self.database, self.bus, self.clock, self.ids, self.networks, self.images, host="control"
+        )
+        self.scheduler = Scheduler(
+            self.database,
+            self.bus,
+            self.clock,
+            self.random,
+            host="control",
+            scheduler=self.config.scheduler,
+            membership=self.config.membership,
+            dispatch=self.config.actions.dispatch,
+        )
+
+    def agent(self, name: str) -> Agent:
+        return Agent(
+            self.drivers[name],
+            self.bus,
+            self.clock,
+            self.ids,
+            self.random,
+            host=name,
+            compute=self.config.compute,
+            actions=self.config.actions,
+            membership=self.config.membership,
+            messaging=self.config.messaging,
+        )
+
+    async def start(self) -> None:
+        await ensure_schema(self.database)
+        await self.bus.start()
+        await self.conductor.start()
+        await self.scheduler.start()
+        for agent in self.agents.values():
+            await agent.start()
+
+    async def stop(self) -> None:
+        for agent in self.agents.values():
+            await agent.drain(1.0)
+        await self.scheduler.drain(1.0)
+        await self.conductor.drain(1.0)
+        await self.bus.close()
+        await self.database.close()
+
+
+class Tokens:
+    """Tokens by name."""
+
+    def __init__(self, callers: dict[str, Caller]) -> None:
+        self._callers = callers
+
+    async def validate(self, token: str) -> Caller:
+        from kilonova.model.errors import Unauthenticated
+
+        caller = self._callers.get(token)
+        if caller is None:
+            raise Unauthenticated("The request you have made requires authentication.")
+        return caller
+
+
+CALLERS = {"member": MEMBER, "other": OTHER, "admin": ADMIN}
+__all__ = ["CALLERS", "IMAGE", "Tokens", "World", "msgspec"]
