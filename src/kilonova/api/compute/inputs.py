@@ -1,0 +1,64 @@
+"""Pieces of schemas that many resources share, and the values behind what Compute accepts in several spellings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kilonova.model.errors import Invalid
+from kilonova.web.schema import Schema, Schemas, Versioned
+
+LARGEST = 2**31 - 1
+"""The largest number a column of the database takes."""
+
+_TRUE = ["True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes"]
+_FALSE = ["False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no"]
+
+BOOLEAN: Schema = {"enum": [True, False, *_TRUE, *_FALSE]}
+QUERY_BOOLEAN: Schema = {"type": "string", "enum": [*_TRUE, *_FALSE]}
+HOSTNAME: Schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[a-zA-Z0-9._-]*$"}
+PRINTABLE_NAME: Schema = {  # neither control characters nor spaces at the ends
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 255,
+    "pattern": r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$",
+}
+
+
+def number(lowest: int) -> Schema:
+    """A whole number from ``lowest``, or its digits as text."""
+    digits = "^-?[0-9]{1,10}$" if lowest < 0 else "^[0-9]{1,10}$"
+    return {"type": ["integer", "string"], "pattern": digits, "minimum": lowest, "maximum": LARGEST}
+
+
+def document(required: list[str], properties: dict[str, Schema]) -> Schema:
+    """An object with these properties and no others."""
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def query_object(properties: Mapping[str, Schema], *, strict: bool = False) -> Schema:
+    """A query string, where every key holds the list of its values. Loose: unknown keys are ignored."""
+    return {
+        "type": "object",
+        "properties": {key: {"type": "array", "items": schema} for key, schema in properties.items()},
+        "additionalProperties": not strict,
+    }
+
+
+def queries(strict_since: int, properties: Mapping[str, Schema] | None = None) -> Schemas:
+    """A query string whose unknown keys are ignored below 2.``strict_since``, and refused from there on."""
+    return (
+        Versioned(query_object(properties or {}), 0, strict_since - 1),
+        Versioned(query_object(properties or {}, strict=True), strict_since),
+    )
+
+
+def as_bool(value: Any) -> bool:
+    """What a value that ``BOOLEAN`` let pass means."""
+    return value is True or value in _TRUE
+
+
+def as_int(value: Any, field: str, lowest: int) -> int:
+    """What a value that ``number(lowest)`` let pass means. Raises ``Invalid`` when its digits say too little or much."""
+    amount = int(value)
+    if not lowest <= amount <= LARGEST:
+        raise Invalid(f"Invalid input for field/attribute {field}. {amount} is not between {lowest} and {LARGEST}.")
+    return amount
