@@ -82,9 +82,9 @@ class Agent:
 
     # --- life ------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Attach to the guests, report, reconcile, then take work."""
-        self._capabilities = await self.driver.start()
+    async def start(self, capabilities: Capabilities | None = None) -> None:
+        """Attach to the guests, report, reconcile, then take work. ``capabilities``: of a driver that was started."""
+        self._capabilities = capabilities or await self.driver.start()
         if self._capabilities.warning:
             log.warning(self._capabilities.warning, host=self.host)
         await self._report(patience=self._lease * 5)

@@ -1,0 +1,50 @@
+"""Opens the hypervisor driver that the configuration asks for, or the best that this machine can serve."""
+
+from pathlib import Path
+
+import structlog
+
+from kilonova.config import Config
+from kilonova.hypervisor.driver import Driver
+from kilonova.hypervisor.fake.driver import FakeDriver
+from kilonova.hypervisor.fake.settings import FakeSettings
+from kilonova.model.clock import Clock, Random
+from kilonova.model.errors import Misconfigured
+from kilonova.model.guest import Capabilities
+
+log = structlog.get_logger()
+
+
+async def open_driver(
+    config: Config, directory: Path, clock: Clock, random: Random
+) -> tuple[Driver, Capabilities]:
+    """A started driver. ``auto`` falls back to ``fake`` with a warning that says what is missing for real guests."""
+    wanted = config.compute.driver
+    if wanted == "fake":
+        return await _fake(config, directory, clock, random)
+    try:
+        return await _qemu(config, directory, clock)
+    except Misconfigured as error:
+        if wanted == "qemu":
+            raise
+        log.warning("real guests cannot run here, hosts are imitated", reason=error.message)
+        return await _fake(config, directory, clock, random)
+
+
+async def _qemu(config: Config, directory: Path, clock: Clock) -> tuple[Driver, Capabilities]:
+    from kilonova.compute.fetcher import HttpFetcher
+    from kilonova.hypervisor.qemu.driver import QemuDriver
+    from kilonova.hypervisor.qemu.settings import QemuSettings
+
+    settings = QemuSettings(accelerator=config.compute.accelerator)
+    driver = QemuDriver(directory, clock, HttpFetcher(), settings)
+    return driver, await driver.start()
+
+
+async def _fake(
+    config: Config, directory: Path, clock: Clock, random: Random
+) -> tuple[Driver, Capabilities]:
+    delay = config.compute.fake_delay
+    settings = FakeSettings(delays={"prepare": delay, "power_off": delay, "reboot": delay} if delay else {})
+    driver = FakeDriver(clock, random, settings, directory / "guests.journal")
+    return driver, await driver.start()
