@@ -114,9 +114,7 @@ async def compute_api(directory: Path, routes: Sequence[Route] | None = None) ->
         host="control",
     )
     rules = {route.rule: route.role for route in table.routes} | RULES
-    application = Application(
-        COMPUTE, table, cloud, tokens=Tokens(), policy=Policy(rules), clock=clock, ids=Ids(rng)
-    )
+    application = Application(COMPUTE, table, cloud, tokens=Tokens(), policy=Policy(rules), clock=clock, ids=Ids(rng))
     transport = httpx.ASGITransport(app=cast(Any, application))
     async with httpx.AsyncClient(transport=transport, base_url="http://cloud") as http:
         yield Api(http, database, clock)

@@ -55,9 +55,10 @@ async def create(cloud: Deployment, call: Call) -> Reply:
     kind = body.get("type", "ssh")
     user_id = _allowed(call, body.get("user_id"))
     secret: dict[str, str] = {}
-    public_key: str | None = body.get("public_key")
     quota = cloud.config.quota.model_dump()
-    if public_key is None:
+    if "public_key" in body:
+        public_key: str = body["public_key"]
+    else:
         await cloud.database.run(keypairs.check_quota, user_id, call.project_id, quota)  # before the costly part
         secret["private_key"], public_key = await asyncio.to_thread(generate, kind, user_id, call.started_at)
     values = {
