@@ -1,0 +1,189 @@
+"""Quota sets of projects, and the quota class they all fall back to.
+
+Limits are a project's; Nova's limits of single users within a project are not kept, so ``user_id`` may be given when
+reading (the project's are answered) and is refused when writing.
+"""
+
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from kilonova.api.compute.deployment import Deployment
+from kilonova.api.compute.inputs import BOOLEAN, as_bool, as_int, document, number, queries
+from kilonova.api.compute.quota_names import defaults, of_classes, of_sets
+from kilonova.api.compute.rules import OTHER_QUOTAS
+from kilonova.database import ledger
+from kilonova.database.quotas import DEFAULT_CLASS, clear_limits, set_limits
+from kilonova.model.errors import Forbidden, Invalid
+from kilonova.web.call import Call, Reply
+from kilonova.web.policy import ANY
+from kilonova.web.routes import Route
+from kilonova.web.schema import TEXT, Schema, Schemas, Versioned
+
+_RULE = "os_compute_api:os-quota-sets"
+_CLASS_RULE = "os_compute_api:os-quota-class-sets"
+_CLASS = "default"
+
+
+async def show(cloud: Deployment, call: Call) -> Reply:
+    """The limits of a project."""
+    project_id = _readable(call, "show")
+    limits = await cloud.database.run(ledger.limits, project_id, defaults(cloud.config.quota))
+    return Reply(200, {"quota_set": {"id": project_id, **_pick(limits, of_sets(call.version))}})
+
+
+async def show_detail(cloud: Deployment, call: Call) -> Reply:
+    """Limit and use of each resource; nothing is reserved here, use is counted at once."""
+    project_id = _readable(call, "detail")
+    limits, used = await cloud.database.run(_limits_and_use, project_id, defaults(cloud.config.quota))
+    entries = {
+        name: {"limit": limits[name], "in_use": used.get(name, 0), "reserved": 0} for name in of_sets(call.version)
+    }
+    return Reply(200, {"quota_set": {"id": project_id, **entries}})
+
+
+async def show_defaults(cloud: Deployment, call: Call) -> Reply:
+    """The limits of a project that has none of its own."""
+    limits = await cloud.database.run(ledger.limits, DEFAULT_CLASS, defaults(cloud.config.quota))
+    return Reply(200, {"quota_set": {"id": call.params["id"], **_pick(limits, of_sets(call.version))}})
+
+
+async def update(cloud: Deployment, call: Call) -> Reply:
+    """Set limits; below what is in use only with ``force``."""
+    if call.first("user_id") is not None:
+        raise Invalid("Quotas are set for projects, not for single users.")
+    body = dict(call.body["quota_set"])
+    force = as_bool(body.pop("force", False))
+    limits = await cloud.database.run(_change, call.params["id"], _amounts(body), force, defaults(cloud.config.quota))
+    return Reply(200, {"quota_set": _pick(limits, of_sets(call.version))})
+
+
+async def delete(cloud: Deployment, call: Call) -> Reply:
+    """Back to the defaults. Single users have no limits that could be deleted."""
+    if call.first("user_id") is None:
+        await cloud.database.run(clear_limits, call.params["id"])
+    return Reply(202)
+
+
+async def show_class(cloud: Deployment, call: Call) -> Reply:
+    """The defaults; every class but ``default`` is a name for them."""
+    limits = await cloud.database.run(ledger.limits, DEFAULT_CLASS, defaults(cloud.config.quota))
+    return Reply(200, {"quota_class_set": {"id": call.params["id"], **_pick(limits, of_classes(call.version))}})
+
+
+async def update_class(cloud: Deployment, call: Call) -> Reply:
+    """Change the defaults of all projects."""
+    if call.params["id"] != _CLASS:
+        raise Invalid("There is only one quota class, default.")
+    amounts = _amounts(call.body["quota_class_set"])
+    limits = await cloud.database.run(_change, DEFAULT_CLASS, amounts, True, defaults(cloud.config.quota))
+    return Reply(200, {"quota_class_set": _pick(limits, of_classes(call.version))})
+
+
+def _readable(call: Call, what: str) -> str:
+    project_id = call.params["id"]
+    if project_id != call.caller.project_id and not call.allows(OTHER_QUOTAS):
+        raise Forbidden(f"Policy doesn't allow {_RULE}:{what} to be performed.")
+    return project_id
+
+
+def _amounts(body: dict[str, Any]) -> dict[str, int]:
+    return {name: as_int(value, name, -1) for name, value in body.items()}
+
+
+def _pick(limits: dict[str, int], names: tuple[str, ...]) -> dict[str, int]:
+    return {name: limits[name] for name in names}
+
+
+def _limits_and_use(
+    connection: Connection, project_id: str, usual: dict[str, int]
+) -> tuple[dict[str, int], dict[str, int]]:
+    return ledger.limits(connection, project_id, usual), ledger.usages(connection, project_id)
+
+
+def _change(
+    connection: Connection, project_id: str, amounts: dict[str, int], force: bool, usual: dict[str, int]
+) -> dict[str, int]:
+    set_limits(connection, project_id, amounts, force=force)
+    return ledger.limits(connection, project_id, usual)
+
+
+def _set_body(version: int) -> Schema:
+    properties = {name: number(-1) for name in of_sets(version)} | {"force": BOOLEAN}
+    return document(["quota_set"], {"quota_set": document([], properties)})
+
+
+def _class_body(version: int) -> Schema:
+    properties = {name: number(-1) for name in (*of_classes(version), *of_sets(57))}
+    return document(["quota_class_set"], {"quota_class_set": document([], properties) | {"minProperties": 1}})
+
+
+_SET_BODIES: Schemas = (
+    Versioned(_set_body(1), 0, 35),
+    Versioned(_set_body(36), 36, 56),
+    Versioned(_set_body(57), 57),
+)
+_CLASS_BODIES: Schemas = (
+    Versioned(_class_body(1), 0, 49),
+    Versioned(_class_body(50), 50, 56),
+    Versioned(_class_body(57), 57),
+)
+_USER = queries(75, {"user_id": TEXT})
+_SET = "/os-quota-sets/{id}"
+_CLASS_SET = "/os-quota-class-sets/{id}"
+
+
+def _route(method: str, path: str, rule: str, role: str, **rest: Any) -> Route:
+    return Route(method=method, path=path, rule=rule, role=role, **rest)
+
+
+ROUTES = [
+    _route("GET", _SET, f"{_RULE}:show", "reader", handler=show, query=_USER, summary="Show quotas"),
+    _route(
+        "PUT",
+        _SET,
+        f"{_RULE}:update",
+        "admin",
+        handler=update,
+        body=_SET_BODIES,
+        query=_USER,
+        summary="Set quotas",
+    ),
+    _route("DELETE", _SET, f"{_RULE}:delete", "admin", handler=delete, query=_USER, summary="Reset quotas"),
+    _route(
+        "GET",
+        f"{_SET}/detail",
+        f"{_RULE}:detail",
+        "reader",
+        handler=show_detail,
+        query=_USER,
+        summary="Show quotas and use",
+    ),
+    _route(
+        "GET",
+        f"{_SET}/defaults",
+        f"{_RULE}:defaults",
+        ANY,
+        handler=show_defaults,
+        query=queries(102),
+        summary="Show default quotas",
+    ),
+    _route(
+        "GET",
+        _CLASS_SET,
+        f"{_CLASS_RULE}:show",
+        "admin",
+        handler=show_class,
+        query=queries(102),
+        summary="Show the default quotas",
+    ),
+    _route(
+        "PUT",
+        _CLASS_SET,
+        f"{_CLASS_RULE}:update",
+        "admin",
+        handler=update_class,
+        body=_CLASS_BODIES,
+        summary="Change the default quotas",
+    ),
+]

@@ -1,0 +1,34 @@
+"""Which servers are on which hosts, in the few columns that views of hosts need."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kilonova.database.tables import allocations, servers
+
+_s = servers.c
+
+
+def names_by_host(connection: Connection, hosts: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    """Id and name of each server on each of these hosts; hosts without servers are missing."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    query = sa.select(_s.host, _s.id, _s.name).where(_s.host.in_(list(hosts)), _s.deleted_at.is_(None))
+    for row in connection.execute(query.order_by(_s.seq)):
+        found.setdefault(row.host, []).append((row.id, row.name))
+    return found
+
+
+def busy_by_host(connection: Connection) -> dict[str, int]:
+    """How many servers of each host are in the middle of something; idle hosts are missing."""
+    query = sa.select(_s.host, sa.func.count()).where(
+        _s.host.is_not(None), _s.deleted_at.is_(None), _s.task_state.is_not(None)
+    )
+    return {host: int(count) for host, count in connection.execute(query.group_by(_s.host))}
+
+
+def in_use(connection: Connection, host: str) -> bool:
+    """Whether a server is on the host, or has claimed something of it."""
+    on_it = sa.select(_s.id).where(_s.host == host, _s.deleted_at.is_(None)).limit(1)
+    claimed = sa.select(allocations.c.server_id).where(allocations.c.host == host).limit(1)
+    return connection.execute(on_it).first() is not None or connection.execute(claimed).first() is not None

@@ -1,0 +1,36 @@
+"""Changing limits; reading and counting against them is the ledger's (``database/ledger.py``)."""
+
+from collections.abc import Mapping
+
+from sqlalchemy.engine import Connection
+
+from kilonova.database import ledger
+from kilonova.database.tables import quota_limits
+from kilonova.model.errors import Invalid
+
+DEFAULT_CLASS = ""
+"""Stands for a project in the rows of the class that every project falls back to."""
+
+_q = quota_limits.c
+
+
+def set_limits(connection: Connection, project_id: str, limits: Mapping[str, int], *, force: bool = True) -> None:
+    """Set some limits of a project. Without ``force``, ``Invalid`` for one below what is in use. -1 is none."""
+    if not force:
+        used = ledger.usages(connection, project_id)
+        for resource, limit in sorted(limits.items()):
+            if 0 <= limit < used.get(resource, 0):
+                raise Invalid(
+                    f"Quota limit {limit} for {resource} must be greater than or equal to already used and "
+                    f"reserved {used[resource]}."
+                )
+    for resource, limit in sorted(limits.items()):
+        row = (_q.project_id == project_id, _q.resource == resource)
+        if connection.execute(quota_limits.update().where(*row).values(hard_limit=limit)).rowcount == 0:
+            values = {"project_id": project_id, "resource": resource, "hard_limit": limit}
+            connection.execute(quota_limits.insert(), values)
+
+
+def clear_limits(connection: Connection, project_id: str) -> None:
+    """Let a project fall back to the defaults."""
+    connection.execute(quota_limits.delete().where(_q.project_id == project_id))
