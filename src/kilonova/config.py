@@ -30,7 +30,9 @@ class ApiConfig(Section):
     public_url: str | None = Field(None, description="How clients reach us; None: from host and port.")
     reuse_port: bool = Field(False, description="SO_REUSEPORT, so that several nova-api share the port.")
     max_limit: int = Field(1000, ge=1, description="Most entries in one page of a list.")
-    policy_file: Path | None = Field(None, description="JSON file of policy rules (name: role) that replace the defaults.")
+    policy_file: Path | None = Field(
+        None, description="JSON file of policy rules (name: role) that replace the defaults."
+    )
 
 
 class DatabaseConfig(Section):

@@ -15,9 +15,7 @@ from kilonova.model.guest import Capabilities
 log = structlog.get_logger()
 
 
-async def open_driver(
-    config: Config, directory: Path, clock: Clock, random: Random
-) -> tuple[Driver, Capabilities]:
+async def open_driver(config: Config, directory: Path, clock: Clock, random: Random) -> tuple[Driver, Capabilities]:
     """A started driver. ``auto`` falls back to ``fake`` with a warning that says what is missing for real guests."""
     wanted = config.compute.driver
     if wanted == "fake":
@@ -41,9 +39,7 @@ async def _qemu(config: Config, directory: Path, clock: Clock) -> tuple[Driver, 
     return driver, await driver.start()
 
 
-async def _fake(
-    config: Config, directory: Path, clock: Clock, random: Random
-) -> tuple[Driver, Capabilities]:
+async def _fake(config: Config, directory: Path, clock: Clock, random: Random) -> tuple[Driver, Capabilities]:
     delay = config.compute.fake_delay
     settings = FakeSettings(delays={"prepare": delay, "power_off": delay, "reboot": delay} if delay else {})
     driver = FakeDriver(clock, random, settings, directory / "guests.journal")

@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import fcntl
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import structlog
 
@@ -21,6 +21,9 @@ from kilonova.messaging.bus import Bus
 from kilonova.messaging.settings import BusSettings
 from kilonova.model.clock import Clock, Ids, Random, SystemClock, system_random
 from kilonova.model.errors import KilonovaError, Misconfigured
+
+if TYPE_CHECKING:  # imported when it is started: a process loads only the services it runs
+    from kilonova.compute.agent import Agent
 
 log = structlog.get_logger()
 
@@ -208,13 +211,10 @@ async def run(config: Config, binaries: tuple[str, ...], started: Callable[[Proc
     await process.stop()
 
 
-async def _drain_all(agents: list[object]) -> None:
-    from kilonova.compute.agent import Agent
-
+async def _drain_all(agents: Sequence["Agent"]) -> None:
     async with asyncio.TaskGroup() as group:
         for agent in agents:
-            if isinstance(agent, Agent):
-                group.create_task(agent.drain(DRAIN_SECONDS))
+            group.create_task(agent.drain(DRAIN_SECONDS))
 
 
 def _make_bus(config: Config, clock: Clock, random: Random) -> Bus:

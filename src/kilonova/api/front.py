@@ -1,7 +1,7 @@
 """The front door: one port, every service below its own path.
 
-``/compute``, ``/identity``, ``/image``, ``/network`` are found by clients through the catalog; ``/`` says what is here to a person who
-opens it, ``/healthcheck`` answers load balancers.
+``/compute``, ``/identity``, ``/image``, ``/network`` are found by clients through the catalog; ``/`` says what is
+here to a person who opens it, ``/healthcheck`` answers load balancers.
 """
 
 from collections.abc import Awaitable, Callable, Mapping

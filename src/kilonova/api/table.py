@@ -5,11 +5,19 @@ from kilonova.api.compute import (
     flavor_access,
     flavor_extra_specs,
     flavors,
+    hypervisors,
+    instance_actions,
+    keypairs,
+    limits,
+    quotas,
     rules,
     rules_servers,
     server_actions,
     servers,
+    services,
+    usage,
     versions,
+    zones,
 )
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.family import COMPUTE
@@ -22,9 +30,17 @@ _MODULES = (
     extensions,
     servers,
     server_actions,
-    flavors,
     flavor_access,
     flavor_extra_specs,
+    flavors,
+    hypervisors,
+    instance_actions,
+    keypairs,
+    limits,
+    quotas,
+    services,
+    usage,
+    zones,
 )
 
 

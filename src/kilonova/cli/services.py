@@ -1,7 +1,7 @@
 """The ``nova-*`` programs: one sub-service each, and ``nova-all-in-one`` with all of them.
 
-Exit codes (sysexits.h): 0 stopped in good order, 69 the database or broker cannot be reached, 70 a bug, 78 the configuration or the
-machine has to be changed. Whatever is wrong is said in one line.
+Exit codes (sysexits.h): 0 stopped in good order, 69 the database or broker cannot be reached, 70 a bug, 78 the
+configuration or the machine has to be changed. Whatever is wrong is said in one line.
 """
 
 import argparse
@@ -76,19 +76,14 @@ def _run(name: str, binaries: tuple[str, ...], options: argparse.Namespace) -> N
 
     config = load_config(options.config, options.set)
     configure(config.log)
-    try:
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    except ImportError:
-        factory = asyncio.new_event_loop
+    import uvloop
 
     def started(_: service.Process) -> None:
         if options.pid_file is not None:
             options.pid_file.write_text(f"{os.getpid()}\n")
 
     try:
-        with asyncio.Runner(loop_factory=factory) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(service.run(config, binaries, started))
     finally:
         if options.pid_file is not None:
