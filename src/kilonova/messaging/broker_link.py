@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import aiormq
+from aiormq import spec
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
-from pamqp.commands import Basic
 
 from kilonova.messaging.bus import DEAD_LETTER, BusUnavailable, CallTimeout, Unroutable
 from kilonova.messaging.settings import BusSettings, doubled
@@ -189,7 +189,7 @@ class Session:
                 )
 
     async def publish(
-        self, body: bytes, *, to: str, via: str = "", properties: Basic.Properties, mandatory: bool = True
+        self, body: bytes, *, to: str, via: str = "", properties: spec.Basic.Properties, mandatory: bool = True
     ) -> None:
         """Send, and wait until the broker has it. Raises what aiormq raises, ``Unroutable`` if nobody takes it."""
         try:

@@ -7,9 +7,9 @@ from typing import Any
 
 import aiormq
 import msgspec
+from aiormq import spec
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
-from pamqp.commands import Basic
 
 from kilonova.messaging.broker_link import (
     BROKEN,
@@ -24,6 +24,9 @@ from kilonova.messaging.bus import DEAD_LETTER, BusUnavailable, Delivery, Handle
 from kilonova.messaging.envelope import Envelope, unseal
 from kilonova.messaging.handling import answer_call, attempt_cast, hear, log, unreadable_call
 from kilonova.model.context import RequestContext
+
+# How long, in seconds, a broker that may be gone is given to answer when we leave.
+_FAREWELL = 2.0
 
 Job = tuple[Channel, DeliveredMessage]
 
@@ -128,7 +131,7 @@ class BrokerSubscription:
         self._waiting = deque(job for job in self._waiting if job[0] is not channel)
         if channel is not None:
             with contextlib.suppress(*BROKEN):
-                await channel.close(timeout=2.0)
+                await channel.close(timeout=_FAREWELL)
 
     async def consume_from(self, channel: Channel, queue: str) -> None:
         """Feed what is on ``queue`` to the handlers."""
@@ -160,9 +163,14 @@ class BrokerSubscription:
         if not self._running:
             self._idle.set()
 
+    @property
+    def serving(self) -> bool:
+        """Whether it takes messages, or would if the broker were there."""
+        return self._taking
+
     async def drain(self, timeout: float) -> bool:
         """See ``Subscription``. What the broker had sent and no handler has begun goes back at once."""
-        self._taking = False
+        await self._take_no_more()
         await self._cancel_consumers()
         while self._waiting:
             channel, message = self._waiting.popleft()
@@ -173,30 +181,29 @@ class BrokerSubscription:
                     await self._idle.wait()
         done = not self._running
         if done:
-            await self._leave()
+            await self._detach()
         return done
 
     async def stop(self) -> None:
         """See ``Subscription``. Closing the channel is what gives unfinished messages back."""
-        self._taking = False
-        await self._cancel_consumers()
+        await self._take_no_more()
         for task in list(self._running):
             task.cancel()
         await self._idle.wait()
-        await self._leave()
+        await self._detach()
 
-    async def _leave(self) -> None:
-        if self._keeper is not None and self._keeper is not asyncio.current_task():
+    async def _take_no_more(self) -> None:
+        self._taking = False
+        if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
-        await self._detach()
 
     async def _cancel_consumers(self) -> None:
         channel = self._channel
         consumers, self._consumers = self._consumers, {}
         if channel is not None:
             for consumer in consumers.values():
-                await settle(channel.basic_cancel(consumer, timeout=self.link.settings.publish_timeout))
+                await settle(channel.basic_cancel(consumer, timeout=_FAREWELL))
 
 
 class QueueSubscription(BrokerSubscription):
@@ -247,7 +254,7 @@ class QueueSubscription(BrokerSubscription):
                 return
             body = await answer_call(self.handler, delivery)
         number = message.header.properties.correlation_id
-        properties = Basic.Properties(correlation_id=number, message_id=number)
+        properties = spec.Basic.Properties(correlation_id=number, message_id=number)
         await settle(channel.basic_publish(body, routing_key=reply_to, properties=properties, wait=False))
         await settle(channel.basic_ack(tag(message), wait=False))
 
@@ -268,7 +275,8 @@ class QueueSubscription(BrokerSubscription):
             queue=self.name,
             sent_at=envelope.sent_at,
             received_at=self.link.clock.now(),
-            attempt=int(headers.get("x-delivery-count", 0)) + 1,
+            # Classic queues, which carry the calls, do not count; they only say that it is not the first time.
+            attempt=int(headers.get("x-delivery-count", 0) or bool(message.redelivered)) + 1,
             dead_reason=str(reason) if reason is not None else None,
             dead_queue=str(headers["x-first-death-queue"]) if reason is not None else None,
         )
