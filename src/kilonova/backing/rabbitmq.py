@@ -1,5 +1,6 @@
 """A private RabbitMQ: its own node, cookie, epmd and data; no plugins."""
 
+import secrets
 import socket
 import struct
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,9 @@ class RabbitMQ(PrivateServer):
         )
         self._write("rabbitmq.conf", text)
         self._write("environment.conf", "")
+        # Whoever has the cookie may run code in the broker, and the one that Erlang makes itself can be guessed.
+        if not (self.directory / ".erlang.cookie").exists():
+            self._write(".erlang.cookie", secrets.token_urlsafe(24))
         self._write("enabled_plugins", "[].\n")
 
     def _commands(self) -> dict[str, tuple[Sequence[str], Mapping[str, str]]]:
