@@ -280,6 +280,18 @@ async def test_two_servers_share_a_queue(make_bus: MakeBus, queue: str) -> None:
     assert sorted(seen["one"] + seen["two"], key=int) == [str(number) for number in range(20)]
 
 
+async def test_large_message_arrives_whole(bus: Bus, queue: str) -> None:
+    async def echo(delivery: Delivery) -> Message:
+        return delivery.message
+
+    large = Ping(text="ä☃" * 200_000)
+    recorder = Recorder(echo)
+    await bus.serve(queue, recorder, concurrency=1)
+    await bus.cast(queue, large, CONTEXT)
+    assert (await recorder.wait_for(1))[0].message == large
+    assert await bus.call(queue, large, CONTEXT, timeout=DEADLINE) == large
+
+
 # --- calls -------------------------------------------------------------------------------------------------
 
 
@@ -441,8 +453,10 @@ async def test_fanout_reaches_everybody_who_listens_in_order(make_bus: MakeBus) 
 
     first, second = Recorder(), Recorder(fail)
     await sender.fanout(topic, Ping(text="nobody"), CONTEXT)
+    alien = Alien(text="dropped by all, and what follows is heard")
     await one.listen(topic, first)
     subscription = await two.listen(topic, second)
+    await sender.fanout(topic, alien, CONTEXT)
     for text in "abc":
         await sender.fanout(topic, Ping(text=text), RequestContext(request_id="req-f"))
     await first.wait_for(3)

@@ -35,7 +35,9 @@ def test_password_is_taken_out_of_texts_in_both_of_its_forms() -> None:
     assert BrokerAddress("amqp://host/").redacted(OSError("refused")) == "refused"
 
 
-@pytest.mark.parametrize("url", ["", "localhost:5672", "http://u:hush@host/", "amqp://", "amqp://u:hush@/x"])
+@pytest.mark.parametrize(
+    "url", ["", "localhost:5672", "http://u:hush@host/", "amqp://", "amqp://u:hush@/x", "amqp://u:hush@host:port/"]
+)
 def test_anything_else_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(Misconfigured, match=r"messaging\.url") as caught:
         BrokerAddress(url)

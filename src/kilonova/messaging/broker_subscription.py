@@ -83,20 +83,8 @@ class BrokerSubscription:
         failures = 0
         while True:
             session = await self.link.next_session()
-            try:
-                over = await self._attach(session)
-            except BROKEN as error:
-                if not session.lost.is_set():
-                    log.warning("Cannot serve %r: %s; trying again", self.name, self.link.address.redacted(error))
-                session.forget(self.name)
-                await self.link.pause(failures)
-                failures += 1
-                continue
-            except asyncio.CancelledError:
-                # aiormq cancels what waits on a connection that closes; then this is not meant for us.
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
+            over = await self._try_attach(session)
+            if over is None:
                 await self.link.pause(failures)
                 failures += 1
                 continue
@@ -108,6 +96,22 @@ class BrokerSubscription:
                 log.warning("The broker ended our serving of %r; beginning again", self.name)
                 session.forget(self.name)
                 await self.link.pause(failures)
+
+    async def _try_attach(self, session: Session) -> asyncio.Event | None:
+        """As ``_attach``, but None if it failed for whatever reason: to give up would be to stay deaf for ever."""
+        try:
+            return await self._attach(session)
+        except Exception as error:
+            if not session.lost.is_set():
+                reason = self.link.address.redacted(error) or type(error).__name__
+                log.warning("Cannot serve %r: %s; trying again", self.name, reason)
+        except asyncio.CancelledError:
+            # aiormq cancels what waits on a connection that closes; then this is not meant for us.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+        session.forget(self.name)
+        return None
 
     async def _attach(self, session: Session) -> asyncio.Event:
         """Consume on a new channel. The event is set when that is over."""
