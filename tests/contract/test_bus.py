@@ -32,7 +32,7 @@ from kilonova.model.clock import SystemClock
 from kilonova.model.context import Caller, RequestContext
 from kilonova.model.errors import Conflict, HostFault
 
-DEADLINE = 8.0
+DEADLINE = 20.0
 SETTINGS = BusSettings(
     delivery_limit=3, redelivery_delay=0.0, reconnect_delay=0.02, reconnect_delay_max=0.2, publish_timeout=3.0
 )
