@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -78,7 +78,7 @@ async def test_a_prepared_guest_does_not_run_until_it_is_released(world: World) 
     assert (await world.driver.console_output(spec.server_id, None)).count(READY) == 1
 
 
-def without_release(driver: Driver, server: str) -> list[Callable[[], object]]:
+def without_release(driver: Driver, server: str) -> list[Callable[[], Awaitable[None]]]:
     return [
         lambda: driver.power_on(server),
         lambda: driver.power_off(server, 0),
