@@ -220,3 +220,25 @@ def test_nothing_to_install_touches_nothing() -> None:
     assert missing(["base-files"]) == []
     assert missing(["no-such-package"]) == ["no-such-package"]
     assert install(["base-files"]) == []
+
+
+def test_missing_packages_are_installed_while_services_are_forbidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, log = tmp_path / "policy-rc.d", tmp_path / "log"
+    tool = tmp_path / "apt-get"
+    # The first install fails, as with an old package list.
+    tool.write_text(
+        f'#!/bin/sh\n"{policy}"; echo "$? $*" >> "{log}"\n[ "$1" = update ] || [ "$(wc -l < "{log}")" -gt 1 ]\n'
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("kilonova.backing.packages._POLICY", policy)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert install(["base-files", "no-such-package"]) == ["no-such-package"]
+    line = "101 install --yes --no-install-recommends no-such-package"
+    assert log.read_text().splitlines() == [line, "101 update", line]
+    assert not policy.exists()
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(Misconfigured, match="apt-get install --yes"):
+        install(["no-such-package"])

@@ -1,5 +1,6 @@
 """A private RabbitMQ: its own node, cookie, epmd and data; no plugins."""
 
+import secrets
 import socket
 import struct
 from collections.abc import Mapping, Sequence
@@ -12,20 +13,22 @@ _NODE = "kilonova@localhost"
 _VHOST = "kilonova"
 
 # A step may take longer than RabbitMQ's 30 minutes before it is acknowledged; a day is our bound.
+# Erlang terms, not rabbitmq.conf: translating that one costs a second of every start. A step may take longer than
+# the 30 minutes after which RabbitMQ takes an unacknowledged message back; a day (in milliseconds) is our bound.
 _CONFIGURATION = """\
-listeners.tcp.1 = {loopback}:{port}
-default_vhost = {vhost}
-default_user = {user}
-default_pass = {password}
-default_user_tags.administrator = true
-loopback_users = none
-disk_free_limit.absolute = 50MB
-vm_memory_high_watermark.absolute = 512MB
-raft.wal_max_size_bytes = 67108864
-consumer_timeout = 86400000
-heartbeat = 20
-log.console = false
-log.file.level = info
+[{{rabbit, [
+   {{tcp_listeners, [{{"{loopback}", {port}}}]}},
+   {{default_vhost, <<"{vhost}">>}},
+   {{default_user, <<"{user}">>}},
+   {{default_pass, <<"{password}">>}},
+   {{default_user_tags, [administrator]}},
+   {{loopback_users, []}},
+   {{disk_free_limit, 50000000}},
+   {{vm_memory_high_watermark, {{absolute, 536870912}}}},
+   {{consumer_timeout, 86400000}},
+   {{heartbeat, 20}}
+ ]}},
+ {{ra, [{{wal_max_size_bytes, 67108864}}]}}].
 """
 
 
@@ -54,8 +57,11 @@ class RabbitMQ(PrivateServer):
         text = _CONFIGURATION.format(
             loopback=LOOPBACK, port=self.port, vhost=_VHOST, user=self._record.user, password=self.password
         )
-        self._write("rabbitmq.conf", text)
+        self._write("advanced.config", text)
         self._write("environment.conf", "")
+        # Whoever has the cookie may run code in the broker, and the one that Erlang makes itself can be guessed.
+        if not (self.directory / ".erlang.cookie").exists():
+            self._write(".erlang.cookie", secrets.token_urlsafe(24))
         self._write("enabled_plugins", "[].\n")
 
     def _commands(self) -> dict[str, tuple[Sequence[str], Mapping[str, str]]]:
@@ -67,6 +73,7 @@ class RabbitMQ(PrivateServer):
             "RABBITMQ_ALLOW_INPUT": "1",
             "RABBITMQ_NODENAME": _NODE,
             "RABBITMQ_DIST_PORT": str(ports["distribution"]),
+            # There is none; but without a word it would read the one in /etc.
             "RABBITMQ_CONFIG_FILE": str(self.directory / "rabbitmq.conf"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.directory / "advanced.config"),
             "RABBITMQ_CONF_ENV_FILE": str(self.directory / "environment.conf"),

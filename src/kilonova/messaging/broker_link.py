@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import aiormq
+from aiormq import spec
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
-from pamqp.commands import Basic
 
 from kilonova.messaging.bus import DEAD_LETTER, BusUnavailable, CallTimeout, Unroutable
 from kilonova.messaging.settings import BusSettings, doubled
@@ -59,6 +59,10 @@ class BrokerAddress:
             raise Misconfigured("messaging.url must look like amqp://user:password@host:5672/vhost")
         self._scheme, self._login, hosts, self._vhost, self._query = match.groups()
         self.hosts = hosts.split(",")
+        if not all(re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?", host) for host in self.hosts):
+            raise Misconfigured(
+                f"messaging.url names {hosts!r}; it must be host:port, or several with commas between"
+            )
 
     def __str__(self) -> str:
         return ", ".join(self.hosts)
@@ -189,7 +193,7 @@ class Session:
                 )
 
     async def publish(
-        self, body: bytes, *, to: str, via: str = "", properties: Basic.Properties, mandatory: bool = True
+        self, body: bytes, *, to: str, via: str = "", properties: spec.Basic.Properties, mandatory: bool = True
     ) -> None:
         """Send, and wait until the broker has it. Raises what aiormq raises, ``Unroutable`` if nobody takes it."""
         try:
@@ -268,7 +272,7 @@ class BrokerLink:
         _quieten_libraries()
         if self._keeper is not None:
             return
-        reason: object = "no node answered"
+        reason: object = "no answer"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.connect_timeout):
                 for _ in self.address.hosts:
@@ -276,7 +280,7 @@ class BrokerLink:
                         self._session = await self._connect()
                         break
                     except BROKEN as error:
-                        reason = error or type(error).__name__
+                        reason = str(error) or reason
         if self._session is None:
             raise BusUnavailable(
                 f"Cannot connect to RabbitMQ at {self.address}: {self.address.redacted(reason)}; "
@@ -319,7 +323,7 @@ class BrokerLink:
             await self.pause(failures)
             try:
                 return await self._connect()
-            except BROKEN as error:
+            except Exception as error:  # whatever it is: to give up here would be to stay deaf for ever
                 failures += 1
                 # The first and then ever more rarely: a broker may be away for a night.
                 if failures & (failures - 1) == 0:
@@ -334,7 +338,7 @@ class BrokerLink:
         number, self._attempts = self._attempts, self._attempts + 1
         connection = aiormq.Connection(self.address.url(number, self.settings))
         try:
-            async with asyncio.timeout(self.settings.connect_timeout):
+            async with asyncio.timeout(self.settings.connect_timeout / len(self.address.hosts)):
                 await connection.connect()
                 channel = await open_channel(connection, publisher_confirms=True)
                 session = Session(connection, channel, self.settings)

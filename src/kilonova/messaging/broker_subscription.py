@@ -7,9 +7,9 @@ from typing import Any
 
 import aiormq
 import msgspec
+from aiormq import spec
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
-from pamqp.commands import Basic
 
 from kilonova.messaging.broker_link import (
     BROKEN,
@@ -24,6 +24,9 @@ from kilonova.messaging.bus import DEAD_LETTER, BusUnavailable, Delivery, Handle
 from kilonova.messaging.envelope import Envelope, unseal
 from kilonova.messaging.handling import answer_call, attempt_cast, hear, log, unreadable_call
 from kilonova.model.context import RequestContext
+
+# How long, in seconds, a broker that may be gone is given to answer when we leave.
+_FAREWELL = 2.0
 
 Job = tuple[Channel, DeliveredMessage]
 
@@ -80,20 +83,8 @@ class BrokerSubscription:
         failures = 0
         while True:
             session = await self.link.next_session()
-            try:
-                over = await self._attach(session)
-            except BROKEN as error:
-                if not session.lost.is_set():
-                    log.warning("Cannot serve %r: %s; trying again", self.name, self.link.address.redacted(error))
-                session.forget(self.name)
-                await self.link.pause(failures)
-                failures += 1
-                continue
-            except asyncio.CancelledError:
-                # aiormq cancels what waits on a connection that closes; then this is not meant for us.
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
+            over = await self._try_attach(session)
+            if over is None:
                 await self.link.pause(failures)
                 failures += 1
                 continue
@@ -105,6 +96,22 @@ class BrokerSubscription:
                 log.warning("The broker ended our serving of %r; beginning again", self.name)
                 session.forget(self.name)
                 await self.link.pause(failures)
+
+    async def _try_attach(self, session: Session) -> asyncio.Event | None:
+        """As ``_attach``, but None if it failed for whatever reason: to give up would be to stay deaf for ever."""
+        try:
+            return await self._attach(session)
+        except Exception as error:
+            if not session.lost.is_set():
+                reason = self.link.address.redacted(error) or type(error).__name__
+                log.warning("Cannot serve %r: %s; trying again", self.name, reason)
+        except asyncio.CancelledError:
+            # aiormq cancels what waits on a connection that closes; then this is not meant for us.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+        session.forget(self.name)
+        return None
 
     async def _attach(self, session: Session) -> asyncio.Event:
         """Consume on a new channel. The event is set when that is over."""
@@ -128,7 +135,7 @@ class BrokerSubscription:
         self._waiting = deque(job for job in self._waiting if job[0] is not channel)
         if channel is not None:
             with contextlib.suppress(*BROKEN):
-                await channel.close(timeout=2.0)
+                await channel.close(timeout=_FAREWELL)
 
     async def consume_from(self, channel: Channel, queue: str) -> None:
         """Feed what is on ``queue`` to the handlers."""
@@ -160,9 +167,14 @@ class BrokerSubscription:
         if not self._running:
             self._idle.set()
 
+    @property
+    def serving(self) -> bool:
+        """Whether it takes messages, or would if the broker were there."""
+        return self._taking
+
     async def drain(self, timeout: float) -> bool:
         """See ``Subscription``. What the broker had sent and no handler has begun goes back at once."""
-        self._taking = False
+        await self._take_no_more()
         await self._cancel_consumers()
         while self._waiting:
             channel, message = self._waiting.popleft()
@@ -173,30 +185,29 @@ class BrokerSubscription:
                     await self._idle.wait()
         done = not self._running
         if done:
-            await self._leave()
+            await self._detach()
         return done
 
     async def stop(self) -> None:
         """See ``Subscription``. Closing the channel is what gives unfinished messages back."""
-        self._taking = False
-        await self._cancel_consumers()
+        await self._take_no_more()
         for task in list(self._running):
             task.cancel()
         await self._idle.wait()
-        await self._leave()
+        await self._detach()
 
-    async def _leave(self) -> None:
-        if self._keeper is not None and self._keeper is not asyncio.current_task():
+    async def _take_no_more(self) -> None:
+        self._taking = False
+        if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
-        await self._detach()
 
     async def _cancel_consumers(self) -> None:
         channel = self._channel
         consumers, self._consumers = self._consumers, {}
         if channel is not None:
             for consumer in consumers.values():
-                await settle(channel.basic_cancel(consumer, timeout=self.link.settings.publish_timeout))
+                await settle(channel.basic_cancel(consumer, timeout=_FAREWELL))
 
 
 class QueueSubscription(BrokerSubscription):
@@ -247,7 +258,7 @@ class QueueSubscription(BrokerSubscription):
                 return
             body = await answer_call(self.handler, delivery)
         number = message.header.properties.correlation_id
-        properties = Basic.Properties(correlation_id=number, message_id=number)
+        properties = spec.Basic.Properties(correlation_id=number, message_id=number)
         await settle(channel.basic_publish(body, routing_key=reply_to, properties=properties, wait=False))
         await settle(channel.basic_ack(tag(message), wait=False))
 
@@ -268,7 +279,8 @@ class QueueSubscription(BrokerSubscription):
             queue=self.name,
             sent_at=envelope.sent_at,
             received_at=self.link.clock.now(),
-            attempt=int(headers.get("x-delivery-count", 0)) + 1,
+            # Classic queues, which carry the calls, do not count; they only say that it is not the first time.
+            attempt=int(headers.get("x-delivery-count", 0) or bool(message.redelivered)) + 1,
             dead_reason=str(reason) if reason is not None else None,
             dead_queue=str(headers["x-first-death-queue"]) if reason is not None else None,
         )

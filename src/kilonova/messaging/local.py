@@ -180,8 +180,13 @@ class LocalListener:
         try:
             while self._waiting:
                 letter = self._waiting.popleft()
+                try:
+                    message = decode(letter.body)
+                except msgspec.MsgspecError as error:
+                    log.error("A message on the topic %r does not decode and is dropped: %s", self._topic, error)
+                    continue
                 delivery = Delivery(
-                    message=decode(letter.body),
+                    message=message,
                     context=letter.context,
                     queue=self._topic,
                     sent_at=letter.sent_at,

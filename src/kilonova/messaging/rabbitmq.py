@@ -8,7 +8,7 @@ import asyncio
 import itertools
 
 import msgspec
-from pamqp.commands import Basic
+from aiormq import spec
 
 from kilonova.messaging.broker_link import REPLY_QUEUE, BrokerLink, RandomSource, call_queue, exchange, translated
 from kilonova.messaging.broker_subscription import BrokerSubscription, QueueSubscription, TopicSubscription
@@ -55,7 +55,7 @@ class RabbitBus:
         async with translated(f"it should queue a message for {queue!r}", self._link.address):
             async with asyncio.timeout(self.settings.publish_timeout):
                 await session.declare_queue(queue)
-                properties = Basic.Properties(delivery_mode=_PERSISTENT, message_id=number)
+                properties = spec.Basic.Properties(delivery_mode=_PERSISTENT, message_id=number)
                 try:
                     await session.publish(body, to=queue, properties=properties)
                 except Unroutable:
@@ -73,7 +73,7 @@ class RabbitBus:
         if context.deadline is None or deadline < context.deadline:
             context = msgspec.structs.replace(context, deadline=deadline)
         number = str(next(self._numbers))
-        properties = Basic.Properties(
+        properties = spec.Basic.Properties(
             delivery_mode=_TRANSIENT,
             message_id=number,
             correlation_id=number,
@@ -97,7 +97,7 @@ class RabbitBus:
     async def fanout(self, topic: str, message: Message, context: RequestContext) -> None:
         session = self._link.session()
         body = seal(message, context, self._clock.now())
-        properties = Basic.Properties(delivery_mode=_TRANSIENT, message_id=str(next(self._numbers)))
+        properties = spec.Basic.Properties(delivery_mode=_TRANSIENT, message_id=str(next(self._numbers)))
         async with translated(f"it should tell the topic {topic!r}", self._link.address):
             async with asyncio.timeout(self.settings.publish_timeout):
                 await session.declare_exchange(topic)
@@ -114,11 +114,10 @@ class RabbitBus:
     async def _begin(self, subscription: BrokerSubscription) -> BrokerSubscription:
         self._link.session()
         await subscription.begin()
-        self._subscriptions.append(subscription)
+        self._subscriptions = [*(other for other in self._subscriptions if other.serving), subscription]
         return subscription
 
     async def close(self) -> None:
         subscriptions, self._subscriptions = self._subscriptions, []
-        for subscription in subscriptions:
-            await subscription.stop()
+        await asyncio.gather(*(subscription.stop() for subscription in subscriptions))
         await self._link.close()

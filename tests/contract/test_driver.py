@@ -1,0 +1,230 @@
+"""What every hypervisor driver promises (``kilonova.hypervisor.driver``), on all of them."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from kilonova.hypervisor.driver import Driver
+from kilonova.model.errors import Conflict, NotFound, Stale
+from kilonova.model.guest import GuestState
+from tests.contract.hypervisors import READY, FakeWorld, QemuWorld, World, console_has, eventually, server_id
+
+
+@pytest.fixture(params=["fake", pytest.param("qemu", marks=pytest.mark.real)])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    if request.param == "qemu" and os.geteuid() != 0:
+        pytest.skip("real guests need root")
+    world: World = FakeWorld(tmp_path) if request.param == "fake" else QemuWorld(tmp_path)
+    await world.driver.start()
+    yield world
+    await world.close()
+
+
+def silent(stage: str) -> None:
+    """A progress callback for those who do not care."""
+
+
+async def state_of(driver: Driver, server: str) -> GuestState | None:
+    guest = await driver.show_guest(server)
+    return guest.state if guest else None
+
+
+async def running(world: World, number: int = 1) -> str:
+    spec = world.spec(number)
+    await world.driver.prepare(spec, silent)
+    await world.driver.release(spec.server_id)
+    return spec.server_id
+
+
+async def test_a_host_has_something_to_offer(world: World) -> None:
+    resources = await world.driver.resources()
+    assert resources.vcpus > 0
+    assert resources.memory_mb > 0
+    assert 0 < resources.free_disk_gb <= resources.disk_gb
+
+
+async def test_prepare_tells_its_stages_and_is_idempotent(world: World) -> None:
+    stages: list[str] = []
+    spec = world.spec()
+    await world.driver.prepare(spec, stages.append)
+    assert stages == ["image", "disk", "network", "process"]
+    await world.driver.prepare(spec, stages.append)
+    assert len(stages) == 4, "the second call found the work done"
+    guests = await world.driver.list_guests()
+    assert [(guest.server_id, guest.name, guest.state, guest.epoch) for guest in guests] == [
+        (spec.server_id, spec.name, GuestState.PREPARED, 5)
+    ]
+
+
+async def test_a_prepared_guest_does_not_run_until_it_is_released(world: World) -> None:
+    spec = world.spec()
+    await world.driver.prepare(spec, silent)
+    # Longer than a guest takes from its first instruction to its first word (about half a second).
+    await asyncio.sleep(2.0 if isinstance(world, QemuWorld) else 0.01)
+    assert await world.driver.console_output(spec.server_id, None) == ""
+    for verb in without_release(world.driver, spec.server_id):
+        with pytest.raises(Conflict):
+            await verb()
+    assert await state_of(world.driver, spec.server_id) is GuestState.PREPARED
+    await world.driver.release(spec.server_id)
+    assert await state_of(world.driver, spec.server_id) is GuestState.RUNNING
+    await world.driver.release(spec.server_id)
+    said = await console_has(world.driver, spec.server_id, f"{READY} hostname={spec.hostname}")
+    assert f"address={spec.nics[0].address}" in said
+    await world.driver.release(spec.server_id)
+    assert (await world.driver.console_output(spec.server_id, None)).count(READY) == 1
+
+
+def without_release(driver: Driver, server: str) -> list[Callable[[], Awaitable[None]]]:
+    return [
+        lambda: driver.power_on(server),
+        lambda: driver.power_off(server, 0),
+        lambda: driver.reboot(server, hard=True, grace=0),
+    ]
+
+
+async def test_a_lower_epoch_is_stale_and_a_higher_one_builds_anew(world: World) -> None:
+    await world.driver.prepare(world.spec(epoch=5), silent)
+    with pytest.raises(Stale):
+        await world.driver.prepare(world.spec(epoch=4), silent)
+    stages: list[str] = []
+    await world.driver.prepare(world.spec(epoch=6), stages.append)
+    assert stages, "it was built again"
+    guests = await world.driver.list_guests()
+    assert [(guest.epoch, guest.state) for guest in guests] == [(6, GuestState.PREPARED)]
+
+
+async def test_a_guest_that_ran_is_not_built_over(world: World) -> None:
+    server = await running(world)
+    await world.driver.prepare(world.spec(epoch=5), silent)
+    assert await state_of(world.driver, server) is GuestState.RUNNING
+    with pytest.raises(Conflict):
+        await world.driver.prepare(world.spec(epoch=6), silent)
+    with pytest.raises(Stale):
+        await world.driver.prepare(world.spec(epoch=4), silent)
+    assert await state_of(world.driver, server) is GuestState.RUNNING
+
+
+async def test_destroy_leaves_nothing_and_needs_nothing(world: World) -> None:
+    await world.driver.destroy(server_id(9))
+    await world.driver.prepare(world.spec(1), silent)
+    server = await running(world, 2)
+    for one in (server_id(1), server):
+        await world.driver.destroy(one)
+        await world.driver.destroy(one)
+        assert await world.driver.show_guest(one) is None
+    assert await world.leftovers() == []
+
+
+async def test_guests_survive_a_restart_of_the_agent(world: World) -> None:
+    await world.driver.prepare(world.spec(1), silent)
+    server = await running(world, 2)
+    driver = await world.restart()
+    states = {guest.server_id: guest.state for guest in await driver.list_guests()}
+    assert states == {server_id(1): GuestState.PREPARED, server: GuestState.RUNNING}
+    await driver.prepare(world.spec(1), silent)
+    await driver.release(server_id(1))
+    assert await state_of(driver, server_id(1)) is GuestState.RUNNING
+    await driver.power_off(server, 0)
+    driver = await world.restart()
+    assert await state_of(driver, server) is GuestState.OFF
+    await driver.destroy(server)
+    driver = await world.restart()
+    assert [guest.server_id for guest in await driver.list_guests()] == [server_id(1)]
+
+
+async def test_power_off_and_on(world: World) -> None:
+    server = await running(world)
+    driver = world.driver
+    for _ in range(2):
+        await driver.power_off(server, 0)
+        assert await state_of(driver, server) is GuestState.OFF
+    for _ in range(2):
+        await driver.power_on(server)
+        assert await state_of(driver, server) is GuestState.RUNNING
+    await console_has(driver, server, READY)
+    await driver.power_off(server, 30)
+    assert await state_of(driver, server) is GuestState.OFF
+
+
+async def test_reboot_starts_again_even_what_was_off(world: World) -> None:
+    server = await running(world)
+    driver = world.driver
+    await console_has(driver, server, READY)
+    await driver.reboot(server, hard=False, grace=30)
+    assert await state_of(driver, server) is GuestState.RUNNING
+    await console_has(driver, server, READY, times=2)
+    await driver.reboot(server, hard=True, grace=0)
+    await driver.power_off(server, 0)
+    await driver.reboot(server, hard=True, grace=0)
+    assert await state_of(driver, server) is GuestState.RUNNING
+
+
+async def test_what_nobody_asked_for_is_told(world: World) -> None:
+    server = await running(world, 1)
+    other = await running(world, 2)
+    events = world.driver.events()
+    await world.shut_down_by_itself(server)
+    async with asyncio.timeout(60):
+        assert await anext(events) == (server, GuestState.OFF)
+    await world.crash(other)
+    async with asyncio.timeout(60):
+        assert await anext(events) == (other, GuestState.CRASHED)
+    assert await state_of(world.driver, other) is GuestState.CRASHED
+    # What is asked for is no event; the reader's end is the driver's.
+    await world.driver.power_on(server)
+    await world.driver.power_on(other)
+    assert await state_of(world.driver, other) is GuestState.RUNNING
+    await world.driver.power_off(server, 0)
+    await world.restart()
+    assert [event async for event in events] == []
+
+
+async def test_the_end_of_the_console_can_be_asked_for(world: World) -> None:
+    server = await running(world)
+    await console_has(world.driver, server, "login:")
+    whole = await world.driver.console_output(server, None)
+    assert await world.driver.console_output(server, 2) == "".join(whole.splitlines(keepends=True)[-2:])
+    assert await world.driver.console_output(server, 0) == ""
+
+
+async def test_verbs_for_a_guest_that_is_not_there(world: World) -> None:
+    driver, nobody = world.driver, server_id(9)
+    assert await driver.show_guest(nobody) is None
+    assert await driver.list_guests() == []
+    for verb in (
+        lambda: driver.release(nobody),
+        lambda: driver.power_on(nobody),
+        lambda: driver.power_off(nobody, 0),
+        lambda: driver.reboot(nobody, hard=True, grace=0),
+        lambda: driver.console_output(nobody, None),
+    ):
+        with pytest.raises(NotFound):
+            await verb()
+
+
+async def test_a_cancelled_preparation_is_found_by_the_next(world: World) -> None:
+    spec = world.spec()
+
+    async def cancelled_at(stage: str) -> None:
+        def stop(name: str) -> None:
+            if name == stage:
+                task.cancel()
+
+        task = asyncio.create_task(world.driver.prepare(spec, stop))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    for stage in ("disk", "network", "process"):
+        if isinstance(world, QemuWorld):
+            await cancelled_at(stage)
+    await world.driver.prepare(spec, silent)
+    assert await state_of(world.driver, spec.server_id) is GuestState.PREPARED
+    await eventually(lambda: len_is_one(world), "one guest")
+
+
+async def len_is_one(world: World) -> bool:
+    return len(await world.driver.list_guests()) == 1
