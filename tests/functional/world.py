@@ -1,10 +1,15 @@
 """A whole cloud in one process for tests: the shipped services on SQLite, the local bus and fake hosts."""
 
+import asyncio
 import random
 from pathlib import Path
+from typing import Any
 
-import msgspec
+import httpx
+from sqlalchemy import text
 
+from kilonova.api.compute.deployment import Deployment
+from kilonova.api.table import compute_application
 from kilonova.compute.agent import Agent
 from kilonova.conductor.service import Conductor
 from kilonova.config import Config
@@ -17,8 +22,8 @@ from kilonova.messaging.local import LocalBus
 from kilonova.messaging.settings import BusSettings
 from kilonova.model.clock import Ids, SystemClock
 from kilonova.model.context import Caller
-from kilonova.model.errors import NotFound
-from kilonova.model.guest import ImageTicket, Nic
+from kilonova.model.errors import NotFound, Unauthenticated
+from kilonova.model.guest import GuestState, ImageTicket, Nic
 from kilonova.network.protocol import RequestedNic
 from kilonova.scheduler.service import Scheduler
 
@@ -155,8 +160,6 @@ class Tokens:
         self._callers = callers
 
     async def validate(self, token: str) -> Caller:
-        from kilonova.model.errors import Unauthenticated
-
         caller = self._callers.get(token)
         if caller is None:
             raise Unauthenticated("The request you have made requires authentication.")
@@ -164,4 +167,85 @@ class Tokens:
 
 
 CALLERS = {"member": MEMBER, "other": OTHER, "admin": ADMIN}
-__all__ = ["CALLERS", "IMAGE", "Tokens", "World", "msgspec"]
+
+
+class Client:
+    """The Compute API of a world."""
+
+    def __init__(self, world: World) -> None:
+        cloud = Deployment(
+            config=world.config,
+            database=world.database,
+            bus=world.bus,
+            images=world.images,
+            networks=world.networks,
+            clock=world.clock,
+            ids=world.ids,
+            random=world.random,
+            host="control",
+        )
+        self.world = world
+        transport = httpx.ASGITransport(compute_application(cloud, Tokens(CALLERS)), root_path="/compute")  # type: ignore[arg-type]
+        self._http = httpx.AsyncClient(transport=transport, base_url="http://cloud")
+
+    async def __call__(
+        self, method: str, path: str, body: Any = None, *, token: str = "member", version: str = "2.100"
+    ) -> httpx.Response:
+        headers = {"x-auth-token": token, "openstack-api-version": f"compute {version}"}
+        return await self._http.request(method, f"/compute/v2.1{path}", json=body, headers=headers)
+
+    async def boot(self, name: str = "web", **more: Any) -> str:
+        body = {"name": name, "imageRef": IMAGE, "flavorRef": "1", "networks": "auto", **more}
+        answer = await self("POST", "/servers", {"server": body})
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["server"]["id"])
+
+    async def show(self, server_id: str, token: str = "admin") -> dict[str, Any]:
+        answer = await self("GET", f"/servers/{server_id}", token=token)
+        assert answer.status_code == 200, answer.text
+        server: dict[str, Any] = answer.json()["server"]
+        return server
+
+    async def until(self, server_id: str, status: str) -> dict[str, Any]:
+        async with asyncio.timeout(20):
+            while True:
+                server = await self.show(server_id)
+                if server["status"] == status and server["OS-EXT-STS:task_state"] is None:
+                    return server
+                await asyncio.sleep(0.01)
+
+    async def until_gone(self, server_id: str) -> None:
+        async with asyncio.timeout(20):
+            while (await self("GET", f"/servers/{server_id}", token="admin")).status_code != 404:
+                await asyncio.sleep(0.01)
+
+
+async def nothing_left(world: World) -> None:
+    """No allocation, no use of quota, no port, no guest, no open action."""
+
+    def count(connection: Any) -> tuple[int, ...]:
+        return tuple(
+            connection.execute(text(query)).scalar() or 0
+            for query in (
+                "SELECT count(*) FROM allocations",
+                "SELECT sum(in_use) FROM quota_usages",
+                "SELECT sum(vcpus_used + memory_mb_used + disk_gb_used + servers_count) FROM hosts",
+                "SELECT count(*) FROM actions WHERE lease_until IS NOT NULL",
+                "SELECT count(*) FROM servers WHERE deleted_at IS NULL",
+            )
+        )
+
+    assert await world.database.run(count) == (0, 0, 0, 0, 0)
+    assert not world.networks.ports
+    for driver in world.drivers.values():
+        assert await driver.list_guests() == []
+
+
+async def until_running(world: World, host: str, server_id: str) -> None:
+    """ACTIVE is the database's word; the guest's first instruction comes after it."""
+    async with asyncio.timeout(10):
+        while True:
+            guest = await world.drivers[host].show_guest(server_id)
+            if guest is not None and guest.state is GuestState.RUNNING:
+                return
+            await asyncio.sleep(0.01)

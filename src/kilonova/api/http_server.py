@@ -27,7 +27,7 @@ class HttpServer:
         self._socket = _bind(host, port, reuse_port)
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
-            application,  # type: ignore[arg-type]
+            application,
             loop="none",
             http="httptools",
             lifespan="off",

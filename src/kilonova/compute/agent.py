@@ -107,15 +107,18 @@ class Agent:
     async def drain(self, timeout: float) -> None:
         """Take no more, finish what runs within the time, leave the guests running."""
         await asyncio.gather(*(subscription.drain(timeout) for subscription in self._subscriptions))
+        await self.abandon()
+        await self.driver.stop()
+
+    async def abandon(self) -> None:
+        """Stop at once, as a kill would: nothing is finished and nothing undone; the next incarnation takes it over."""
         self._draining = True
         for subscription in self._subscriptions:
             await subscription.stop()
-        for task in self._resumed:
+        ending = [*self._tasks, *self._resumed]
+        for task in ending:
             task.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.driver.stop()
+        await asyncio.gather(*ending, return_exceptions=True)
 
     # --- steps -----------------------------------------------------------------------------------------------
 
