@@ -20,12 +20,13 @@ from kilonova.hypervisor.fake.settings import FakeSettings
 from kilonova.image.protocol import Image
 from kilonova.messaging.local import LocalBus
 from kilonova.messaging.settings import BusSettings
-from kilonova.model.clock import Ids, SystemClock
+from kilonova.model.clock import Ids
 from kilonova.model.context import Caller
 from kilonova.model.errors import NotFound, Unauthenticated
 from kilonova.model.guest import GuestState, ImageTicket, Nic
 from kilonova.network.protocol import RequestedNic
 from kilonova.scheduler.service import Scheduler
+from kilonova.simulation.virtual_time import VirtualClock
 
 IMAGE = "11111111-1111-4111-8111-111111111111"
 MEMBER = Caller(user_id="u1", project_id="p1", roles=frozenset({"member", "reader"}))
@@ -89,13 +90,10 @@ class World:
         self.config = Config.model_validate(
             {
                 "state_dir": directory,
-                "actions": {"lease": 0.6, "dispatch": 0.3, "sweep_interval": 0.1},
-                "membership": {"heartbeat": 0.2, "down_after": 1.0},
-                "compute": {"reconcile_interval": 0.5},
                 **overrides,
             }
         )
-        self.clock = SystemClock()
+        self.clock = VirtualClock()
         self.random = random.Random(7)
         self.ids = Ids(self.random)
         self.database: Database = open_database(
@@ -207,17 +205,17 @@ class Client:
         return server
 
     async def until(self, server_id: str, status: str) -> dict[str, Any]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while True:
                 server = await self.show(server_id)
                 if server["status"] == status and server["OS-EXT-STS:task_state"] is None:
                     return server
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.1)
 
     async def until_gone(self, server_id: str) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while (await self("GET", f"/servers/{server_id}", token="admin")).status_code != 404:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.1)
 
 
 async def nothing_left(world: World) -> None:
@@ -243,9 +241,9 @@ async def nothing_left(world: World) -> None:
 
 async def until_running(world: World, host: str, server_id: str) -> None:
     """ACTIVE is the database's word; the guest's first instruction comes after it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             guest = await world.drivers[host].show_guest(server_id)
             if guest is not None and guest.state is GuestState.RUNNING:
                 return
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.functional.world import Client, World, nothing_left, until_running
+from tests.simulation.world import Client, World, nothing_left, until_running
 
 
 async def test_a_server_lives_and_dies(world: World, client: Client) -> None:
