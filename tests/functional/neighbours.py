@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from kilonova import identity
+from kilonova import identity, image
 from kilonova.database.connection import Database, DatabaseSettings, open_database
 from kilonova.database.schema import ensure_schema
 from kilonova.model.clock import Ids
@@ -42,6 +42,7 @@ class Neighbours:
     rng: random.Random
     database: Database
     identity: identity.Identity
+    images: image.EmbeddedImages
     bootstrapped: identity.Bootstrapped
     applications: dict[str, Any]
     state_dir: Path
@@ -59,6 +60,11 @@ class Neighbours:
         mount = "/" + scope["path"].split("/")[1]
         await self.applications[mount]({**scope, "root_path": mount}, receive, send)
 
+    async def close(self) -> None:
+        """Give everything back."""
+        self.images.close()
+        await self.database.close()
+
     async def token(self, name: str = "admin", project: str | None = "admin", password: str = PASSWORD) -> str:
         """Log in by password."""
         auth: dict[str, Any] = {"identity": by_password(name, password)}
@@ -75,7 +81,7 @@ def by_password(name: str, password: str = PASSWORD) -> dict[str, Any]:
     return {"methods": ["password"], "password": {"user": user}}
 
 
-async def start(tmp_path: Path, url: str | None = None) -> Neighbours:
+async def start(tmp_path: Path, url: str | None = None, **images: Any) -> Neighbours:
     """Schema, bootstrap, applications."""
     n = Neighbours()
     n.state_dir = tmp_path
@@ -94,5 +100,15 @@ async def start(tmp_path: Path, url: str | None = None) -> Neighbours:
         catalog=identity.standard_catalog(),
     )
     n.bootstrapped = await identity.bootstrap_identity(n.identity, PASSWORD)
-    n.applications = {"/identity": identity.application(n.identity)}
+    n.images = await image.open_images(
+        n.database,
+        clock=n.clock,
+        ids=n.ids,
+        rng=n.rng,
+        settings=image.ImageSettings(directory=tmp_path / "images", internal_url="http://cloud.test:8774", **images),
+    )
+    n.applications = {
+        "/identity": identity.application(n.identity),
+        "/image": image.application(n.images, tokens=n.identity),
+    }
     return n

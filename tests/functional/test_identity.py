@@ -16,7 +16,7 @@ from kilonova.model.errors import Unauthenticated
 async def cloud(tmp_path: Path) -> AsyncIterator[Neighbours]:
     neighbours = await start(tmp_path)
     yield neighbours
-    await neighbours.database.close()
+    await neighbours.close()
 
 
 @pytest.fixture

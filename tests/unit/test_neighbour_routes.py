@@ -2,11 +2,11 @@
 
 import pytest
 
-from kilonova import identity
+from kilonova import identity, image
 from kilonova.web.routes import Route
 
 
-@pytest.mark.parametrize("routes", [identity.routes()], ids=["identity"])
+@pytest.mark.parametrize("routes", [identity.routes(), image.routes()], ids=["identity", "image"])
 def test_a_rule_has_one_default_role(routes: list[Route]) -> None:
     roles: dict[str, str] = {}
     for route in routes:

@@ -1,0 +1,53 @@
+"""JSON Schemas of Image v2's requests; the first two are also what ``GET /v2/schemas`` shows."""
+
+from kilonova.image.inspect import ACCEPTED
+from kilonova.web.schema import Schema, always
+
+_TEXT: Schema = {"type": ["string", "null"], "maxLength": 255, "pattern": "^[^\\u0000]*$"}
+_COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": 2_147_483_647}
+
+IMAGE: Schema = {
+    "name": "image",
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "format": "uuid"},
+        "name": _TEXT,
+        "visibility": {"type": "string", "enum": ["community", "public", "private", "shared"]},
+        "protected": {"type": "boolean"},
+        "os_hidden": {"type": "boolean"},
+        "min_disk": _COUNT,
+        "min_ram": _COUNT,
+        "owner": {"type": ["string", "null"], "maxLength": 64, "pattern": "^[^\\u0000]*$"},
+        "tags": {"type": "array", "maxItems": 128, "items": {"type": "string", "maxLength": 255}},
+        "disk_format": {"type": ["string", "null"], "enum": [None, *ACCEPTED]},
+        "container_format": {"type": ["string", "null"], "enum": [None, "bare"]},
+    },
+    "additionalProperties": {"type": "string", "maxLength": 65_535},
+    "propertyNames": {"maxLength": 255, "minLength": 1},
+    "maxProperties": 160,
+}
+CREATE = always(IMAGE)
+PATCH = always(
+    {
+        "type": "array",
+        "maxItems": 256,
+        "items": {
+            "type": "object",
+            "required": ["op", "path"],
+            "properties": {
+                "op": {"type": "string", "enum": ["add", "replace", "remove"]},
+                "path": {"type": "string", "maxLength": 512},
+            },
+        },
+    }
+)
+IMAGES: Schema = {
+    "name": "images",
+    "properties": {
+        "images": {"type": "array", "items": IMAGE},
+        "first": {"type": "string"},
+        "next": {"type": "string"},
+        "schema": {"type": "string"},
+    },
+    "links": [{"rel": "first", "href": "{first}"}, {"rel": "next", "href": "{next}"}],
+}
