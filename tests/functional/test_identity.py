@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from neighbours import PASSWORD, Neighbours, by_password, start
+from tests.functional.neighbours import PASSWORD, Neighbours, by_password, start
 
 from kilonova.identity import bootstrap_identity
 from kilonova.model.errors import Unauthenticated

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from neighbours import Neighbours, start
+from tests.functional.neighbours import Neighbours, start
 
 from kilonova.image import store
 from kilonova.model.context import Caller
