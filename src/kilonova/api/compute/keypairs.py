@@ -114,7 +114,7 @@ def _name(letters: str) -> Schema:
         "type": "string",
         "minLength": 1,
         "maxLength": 255,
-        "pattern": f"^[{letters}]([{letters} ]*[{letters}])?$",
+        "pattern": f"^[{letters}]([ {letters}]*[{letters}])?$",
     }
 
 
