@@ -19,6 +19,10 @@ from nova.api.validation import validators  # its import registers OpenStack's f
 
 assert validators
 
+KNOWN = {  # what Nova itself answers against its own schema
+    "GET /os-keypairs/a@b.c 2.92": "names may hold @ since 2.92, but only the schema of the request was widened",
+}
+
 
 def minor(version, absent):
     """The minor of Nova's version object; ``absent`` for an open end."""
@@ -73,7 +77,7 @@ def main(recording):
         body = one["received"]
         checker = jsonschema.Draft202012Validator(schema or {}, format_checker=jsonschema.FormatChecker())
         errors = [error.message for error in checker.iter_errors(body)] if schema else ([body] if body else [])
-        if errors:
+        if errors and label not in KNOWN:
             wrong[label] += 1
             sys.stdout.write(f"{label}: {str(errors[0])[:300]}\n")
     for label in sorted(unknown):

@@ -192,7 +192,7 @@ async def test_hypervisors_by_version(api: Api, version: int) -> None:
 
 async def test_hypervisors_with_servers(api: Api) -> None:
     for call in ("GET /os-hypervisors?with_servers=true", "GET /os-hypervisors/detail?with_servers=1"):
-        early, late = ((await api("admin", call, version)).json()["hypervisors"] for version in (53, 75))
+        early, late = [(await api("admin", call, version)).json()["hypervisors"] for version in (53, 75)]
         assert [server["name"] for server in early[0]["servers"]] == ["web"]
         assert "servers" not in early[1]
         assert late[1]["servers"] == []

@@ -165,7 +165,6 @@ ROUTES = [
         f"{_RULE}:defaults",
         ANY,
         handler=show_defaults,
-        query=queries(102),
         summary="Show default quotas",
     ),
     _route(
