@@ -11,7 +11,9 @@ import json
 import re
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 from nova.api.openstack.compute import routes
@@ -24,7 +26,7 @@ KNOWN = {  # what Nova itself answers against its own schema
 }
 
 
-def minor(version, absent):
+def minor(version: Any, absent: int) -> int:
     """The minor of Nova's version object; ``absent`` for an open end."""
     try:
         return int(version.get_string().split(".")[1])
@@ -32,7 +34,7 @@ def minor(version, absent):
         return int(version.split(".")[1]) if isinstance(version, str) else absent
 
 
-def handlers(path, method, action):
+def handlers(path: str, method: str, action: str | None) -> Iterator[Any]:
     """What Nova would answer this call with: one function, or several for different versions."""
     for template, methods in sorted(routes.ROUTE_LIST, key=lambda entry: entry[0].count("{")):
         pattern = re.sub(r"{\w+}", "[^/]+", template or "/")
@@ -49,7 +51,7 @@ def handlers(path, method, action):
         return
 
 
-def schema_for(functions, version):
+def schema_for(functions: Iterator[Any], version: int) -> tuple[Any, bool]:
     """The schema in force, from the functions' bindings."""
     for function in functions:
         for schema, lowest, highest in getattr(getattr(function, "response_body_schemas", None), "_schemas", []):
@@ -58,9 +60,11 @@ def schema_for(functions, version):
     return None, False
 
 
-def main(recording):
+def main(recording: str) -> int:
     """Check every answer that went well; count by operation."""
-    checked, wrong, unknown = Counter(), Counter(), Counter()
+    checked: Counter[str] = Counter()
+    wrong: Counter[str] = Counter()
+    unknown: Counter[str] = Counter()
     for line in Path(recording).read_text().splitlines():
         one = json.loads(line)
         path = one["path"].split("?")[0]

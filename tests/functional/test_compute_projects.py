@@ -161,7 +161,13 @@ async def test_usage_in_a_stretch(api: Api) -> None:
     view = (await api("reader", f"GET /os-simple-tenant-usage/p-one?start={start}&end={end}")).json()["tenant_usage"]
     assert [usage["hours"] for usage in view["server_usages"]] == [2.0, 1.0]
     assert (view["start"], view["stop"]) == (start, end)
-    for query in (f"start={end}&end={start}", "start=yesterday", "end=x"):
+    for query in (
+        f"start={end}&end={start}",
+        "start=yesterday",
+        "end=x",
+        "end=0001-01-02",
+        "start=0001-01-01T00:00:00%2B14:00",
+    ):
         assert (await api("reader", f"GET /os-simple-tenant-usage/p-one?{query}")).status_code == 400
 
 

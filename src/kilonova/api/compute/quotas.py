@@ -115,7 +115,7 @@ def _set_body(version: int) -> Schema:
 
 def _class_body(version: int) -> Schema:
     properties = {name: number(-1) for name in (*of_classes(version), *of_sets(57))}
-    return document(["quota_class_set"], {"quota_class_set": document([], properties) | {"minProperties": 1}})
+    return document(["quota_class_set"], {"quota_class_set": document([], properties)})
 
 
 _SET_BODIES: Schemas = (
