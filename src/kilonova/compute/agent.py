@@ -126,7 +126,11 @@ class Agent:
         """One step. Acknowledged once its end is recorded, or it turned out to be somebody else's."""
         if not isinstance(delivery.message, PerformStep):
             raise Invalid(f"nova-compute does not know {type(delivery.message).__name__}")
-        await self._perform(delivery.message, delivery.context, delivery)
+        try:
+            await self._perform(delivery.message, delivery.context, delivery)
+        except Unavailable as error:
+            # The database has the action: the sweep asks again. A message that comes back would only be a second hint.
+            log.warning("step not begun; the sweep sends it", action=delivery.message.action_id, error=error.message)
         return None
 
     async def _resume(self, asked: PerformStep) -> None:

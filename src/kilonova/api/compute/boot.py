@@ -20,6 +20,7 @@ from kilonova.network.protocol import RequestedNic
 from kilonova.web.call import Call
 from kilonova.web.schema import is_uuid
 
+_MOST_AT_ONCE = 1000  # servers of one request: they are written in one transaction
 _TRUE = {"true", "1", "on", "yes"}
 
 
@@ -105,7 +106,9 @@ def _counts(body: dict[str, Any]) -> tuple[int, int]:
     largest = int(body.get("max_count", smallest))
     if smallest > largest:
         raise Invalid("min_count must be <= max_count")
-    return smallest, largest
+    if smallest > _MOST_AT_ONCE:
+        raise Invalid(f"One request can create {_MOST_AT_ONCE} servers at most.")
+    return smallest, min(largest, _MOST_AT_ONCE)
 
 
 def _named(
