@@ -103,6 +103,13 @@ async def running_spec(world: QemuWorld, spec: GuestSpec) -> None:
     await world.driver.release(spec.server_id)
 
 
+async def test_user_data_that_never_ends_does_not_hold_up_the_guest(world: QemuWorld) -> None:
+    spec = world.spec(user_data="#!/bin/sh\nwhile :; do sleep 60; done\n")
+    await running_spec(world, spec)
+    said = await console_has(world.driver, spec.server_id, READY)
+    assert "user data status running" in said
+
+
 async def test_a_soft_shutdown_is_quick(world: QemuWorld) -> None:
     server = await running(world)
     await console_has(world.driver, server, READY)
@@ -383,6 +390,12 @@ async def test_missing_rights_are_named(tmp_path: Path, monkeypatch: pytest.Monk
         patch.setattr(machine, "TUN", tmp_path / "tun")
         with pytest.raises(Misconfigured, match="tun"):
             await driver.start()
+
+
+async def test_one_agent_for_one_directory(world: QemuWorld) -> None:
+    second = world.make()
+    with pytest.raises(Misconfigured, match="another agent"):
+        await second.start()
 
 
 async def test_the_bridge_is_made_once_and_does_not_forward(world: QemuWorld) -> None:
