@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,6 +97,29 @@ async def test_guests_reach_each_other_and_keep_their_files(world: QemuWorld) ->
     await console_has(world.driver, one.server_id, READY, times=2)
     async with Login(world.instances / one.server_id) as shell:
         assert "kept" in await shell.run("cat kept")
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh client")
+async def test_the_key_of_the_request_opens_the_guest(world: QemuWorld, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    await output_of("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+    spec = world.spec(public_key=key.with_suffix(".pub").read_text(), key_name="mine")
+    await running_spec(world, spec)
+    await console_has(world.driver, spec.server_id, READY)
+    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes"]
+    address = spec.nics[0].address
+    assert await output_of("ssh", *options, "-i", key, f"cirros@{address}", "sudo id -u; hostname") == "0\nserver-1\n"
+    assert "denied" in await output_of("ssh", *options, "-i", key, f"root@{address}", "id", fails=True)
+
+
+async def output_of(*argv: str | Path, fails: bool = False) -> str:
+    """What a program prints; with ``fails`` what it complains about."""
+    process = await asyncio.create_subprocess_exec(
+        *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, errors = await process.communicate()
+    assert (process.returncode != 0) is fails, errors.decode()
+    return (errors if fails else output).decode()
 
 
 async def running_spec(world: QemuWorld, spec: GuestSpec) -> None:
