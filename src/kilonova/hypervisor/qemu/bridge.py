@@ -36,12 +36,16 @@ async def plug(nic: Nic) -> None:
 
 
 async def unplug(nics: list[Nic]) -> None:
-    """Remove the taps of the cards, if they are there."""
+    """Remove the taps of the cards, if they are there. Raises ``HostFault``."""
     if not nics:
         return
-    async with AsyncIPRoute() as netlink:
-        for nic in nics:
-            await _remove(netlink, tap_name(nic))
+    try:
+        async with AsyncIPRoute() as netlink:
+            for nic in nics:
+                await _remove(netlink, tap_name(nic))
+    except NetlinkError as error:
+        names = ", ".join(tap_name(nic) for nic in nics)
+        raise HostFault(f"{names} could not be removed; look at ip link", details=str(error)) from error
 
 
 async def remove_bridge(name: str) -> None:
