@@ -9,7 +9,7 @@ import httpx
 from kilonova import identity, image, network
 from kilonova.database.connection import Database, DatabaseSettings, open_database
 from kilonova.database.schema import ensure_schema
-from kilonova.model.clock import Ids
+from kilonova.model.clock import Clock, Ids
 
 PASSWORD = "correct horse"
 START = 1_790_000_000_000_000
@@ -37,7 +37,7 @@ class FakeClock:
 class Neighbours:
     """Everything a test needs; made by :func:`start`."""
 
-    clock: FakeClock
+    clock: Any
     ids: Ids
     rng: random.Random
     database: Database
@@ -82,11 +82,13 @@ def by_password(name: str, password: str = PASSWORD) -> dict[str, Any]:
     return {"methods": ["password"], "password": {"user": user}}
 
 
-async def start(tmp_path: Path, url: str | None = None, *, cidr: str = "10.200.0.0/16", **images: Any) -> Neighbours:
+async def start(
+    tmp_path: Path, url: str | None = None, *, clock: Clock | None = None, cidr: str = "10.200.0.0/16", **images: Any
+) -> Neighbours:
     """Schema, bootstrap, applications."""
     n = Neighbours()
     n.state_dir = tmp_path
-    n.clock = FakeClock()
+    n.clock = clock or FakeClock()
     n.rng = random.Random(7)
     n.ids = Ids(n.rng)
     settings = DatabaseSettings(url=url or f"sqlite:///{tmp_path / 'cloud.db'}", durable=False)
