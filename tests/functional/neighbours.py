@@ -1,12 +1,18 @@
-"""A cloud's neighbours in this process, on SQLite in a directory of the test: what the functional tests drive."""
+"""A cloud's neighbours in this process: what the functional tests drive.
 
+On SQLite in a directory of the test, or on the database that ``KILONOVA_TEST_DATABASE`` names, which is emptied.
+"""
+
+import os
 import random
 from pathlib import Path
 from typing import Any
 
 import httpx
+from sqlalchemy.engine import Connection
 
 from kilonova import identity, image, network
+from kilonova.database import tables
 from kilonova.database.connection import Database, DatabaseSettings, open_database
 from kilonova.database.schema import ensure_schema
 from kilonova.model.clock import Clock, Ids
@@ -82,6 +88,11 @@ def by_password(name: str, password: str = PASSWORD) -> dict[str, Any]:
     return {"methods": ["password"], "password": {"user": user}}
 
 
+def _empty(connection: Connection) -> None:
+    for table in tables.metadata.sorted_tables:
+        connection.execute(table.delete())
+
+
 async def start(
     tmp_path: Path, url: str | None = None, *, clock: Clock | None = None, cidr: str = "10.200.0.0/16", **images: Any
 ) -> Neighbours:
@@ -91,9 +102,11 @@ async def start(
     n.clock = clock or FakeClock()
     n.rng = random.Random(7)
     n.ids = Ids(n.rng)
-    settings = DatabaseSettings(url=url or f"sqlite:///{tmp_path / 'cloud.db'}", durable=False)
+    url = url or os.environ.get("KILONOVA_TEST_DATABASE") or f"sqlite:///{tmp_path / 'cloud.db'}"
+    settings = DatabaseSettings(url=url, durable=False)
     n.database = open_database(settings, n.clock, n.rng)
     await ensure_schema(n.database)
+    await n.database.run(_empty)
     n.identity = await identity.open_identity(
         n.database,
         clock=n.clock,
