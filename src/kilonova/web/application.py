@@ -119,6 +119,8 @@ class Application:
         return call
 
     async def _answer(self, call: Call, receive: Receive) -> Reply:
+        if "\x00" in call.path or any("\x00" in value for values in call.query.values() for value in values):
+            raise Invalid("The URL holds a NUL character.")  # PostgreSQL's text cannot, and no name here may
         open_route = self._open_route(call)
         if open_route is None:
             await self._authenticate(call)
