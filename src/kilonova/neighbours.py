@@ -57,7 +57,7 @@ async def open_neighbours(config: Config, database: Database, clock: Clock, ids:
             network.NetworkSettings(
                 cidr=config.network.cidr,
                 bridge=config.network.bridge,
-                dns=config.network.dns,
+                dns=tuple(config.network.dns),
                 mtu=config.network.mtu,
             ),
         ),

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from kilonova import identity, image
+from kilonova import identity, image, network
 from kilonova.database.connection import Database, DatabaseSettings, open_database
 from kilonova.database.schema import ensure_schema
 from kilonova.model.clock import Ids
@@ -43,6 +43,7 @@ class Neighbours:
     database: Database
     identity: identity.Identity
     images: image.EmbeddedImages
+    networks: network.EmbeddedNetworks
     bootstrapped: identity.Bootstrapped
     applications: dict[str, Any]
     state_dir: Path
@@ -81,7 +82,7 @@ def by_password(name: str, password: str = PASSWORD) -> dict[str, Any]:
     return {"methods": ["password"], "password": {"user": user}}
 
 
-async def start(tmp_path: Path, url: str | None = None, **images: Any) -> Neighbours:
+async def start(tmp_path: Path, url: str | None = None, *, cidr: str = "10.200.0.0/16", **images: Any) -> Neighbours:
     """Schema, bootstrap, applications."""
     n = Neighbours()
     n.state_dir = tmp_path
@@ -107,8 +108,13 @@ async def start(tmp_path: Path, url: str | None = None, **images: Any) -> Neighb
         rng=n.rng,
         settings=image.ImageSettings(directory=tmp_path / "images", internal_url="http://cloud.test:8774", **images),
     )
+    n.networks = network.EmbeddedNetworks(
+        n.database, n.clock, n.ids, network.NetworkSettings(cidr=cidr, port_quota=5)
+    )
+    await n.networks.bootstrap(n.bootstrapped.admin_project_id)
     n.applications = {
         "/identity": identity.application(n.identity),
+        "/network": network.application(n.networks, tokens=n.identity),
         "/image": image.application(n.images, tokens=n.identity),
     }
     return n

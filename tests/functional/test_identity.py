@@ -6,10 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
-from neighbours import PASSWORD, Neighbours, by_password, start
 
 from kilonova.identity import bootstrap_identity
 from kilonova.model.errors import Unauthenticated
+from tests.functional.neighbours import PASSWORD, Neighbours, by_password, start
 
 
 @pytest.fixture

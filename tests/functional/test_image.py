@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
-from neighbours import Neighbours, start
 
 from kilonova.image import store
 from kilonova.model.context import Caller
 from kilonova.model.errors import Conflict, Invalid, NotFound
+from tests.functional.neighbours import Neighbours, start
 
 OCTETS = {"content-type": "application/octet-stream"}
 PATCH = {"content-type": "application/openstack-images-v2.1-json-patch"}

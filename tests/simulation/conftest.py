@@ -1,20 +1,12 @@
 """A world, and a client of it, in virtual time."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from kilonova.database.flavors import seed_flavors
-from kilonova.simulation.virtual_time import VirtualLoopPolicy
 from tests.simulation.world import Client, World
-
-
-@pytest.fixture
-def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
-    """Time jumps; nothing sleeps."""
-    return VirtualLoopPolicy()
 
 
 @pytest.fixture

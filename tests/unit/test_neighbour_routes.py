@@ -2,11 +2,13 @@
 
 import pytest
 
-from kilonova import identity, image
+from kilonova import identity, image, network
 from kilonova.web.routes import Route
 
 
-@pytest.mark.parametrize("routes", [identity.routes(), image.routes()], ids=["identity", "image"])
+@pytest.mark.parametrize(
+    "routes", [identity.routes(), image.routes(), network.routes()], ids=["identity", "image", "network"]
+)
 def test_a_rule_has_one_default_role(routes: list[Route]) -> None:
     roles: dict[str, str] = {}
     for route in routes:

@@ -6,7 +6,6 @@ sleeps. Real descriptors still work; time stands still while the loop waits for 
 
 import asyncio
 import selectors
-from typing import Any
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -38,13 +37,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self._virtual += seconds
-
-
-class VirtualLoopPolicy(asyncio.DefaultEventLoopPolicy):
-    """Makes every new loop a virtual one."""
-
-    def new_event_loop(self) -> Any:
-        return VirtualLoop()
 
 
 class VirtualClock:

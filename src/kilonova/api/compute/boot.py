@@ -113,16 +113,14 @@ def _named(
 ) -> tuple[Flavor, Keypair | None]:
     """What the request names in our own tables, read in one transaction."""
     flavor_id = str(body["flavorRef"]).rsplit("/", 1)[-1]
-    try:
-        flavor = flavors.find_flavor(connection, flavor_id, call.caller.project_id, is_admin=call.caller.is_admin)
-    except NotFound:
-        raise Invalid(f"Flavor {flavor_id[:64]} could not be found.") from None
+    flavor = flavors.find_flavor(connection, flavor_id, call.caller.project_id, call.caller.is_admin)
+    if flavor is None:
+        raise Invalid(f"Flavor {flavor_id[:64]} could not be found.")
     keypair = None
     if body.get("key_name"):
-        try:
-            keypair = keypairs.find_keypair(connection, call.caller.user_id, body["key_name"])
-        except NotFound:
-            raise Invalid("Invalid key_name provided.") from None
+        keypair = keypairs.find_keypair(connection, call.caller.user_id, body["key_name"])
+        if keypair is None:
+            raise Invalid("Invalid key_name provided.")
     hosts = membership.list_hosts(connection) if zone or host else []
     if zone and not any(known.availability_zone == zone for known in hosts):
         raise Invalid("The requested availability zone is not available")
