@@ -85,10 +85,12 @@ async def test_views_by_version(api: Api, version: int, has: set[str], lacks: se
         ("limit=2", ["1", "2"]),
         ("limit=2&marker=2", ["3", "4"]),
         ("limit=0", []),
+        ("minDisk=160&limit=" + "9" * 5000, ["5"]),
         ("sort_key=memory_mb&sort_dir=desc&limit=2", ["5", "4"]),
         ("sort_key=memory_mb&sort_dir=desc&limit=1&marker=5", ["4"]),
         ("sort_key=root_gb&sort_dir=desc&limit=1", ["5"]),
         ("sort_key=description&limit=2&marker=42", ["84", "c1"]),
+        ("sort_key=description&sort_dir=desc&limit=2&marker=c1", ["84", "42"]),
         ("is_public=false", []),
     ],
 )

@@ -13,8 +13,10 @@ def page(call: Call, most: int) -> tuple[int, str | None]:
     marker = call.first("marker")
     if text is None:
         return most, marker
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()):
         raise Invalid("limit must be a non-negative integer")
+    if len(text) > 18:  # no list is that long, and int() refuses what is longer still
+        return most, marker
     return min(int(text), most), marker
 
 

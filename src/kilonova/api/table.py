@@ -2,8 +2,6 @@
 
 from kilonova.api.compute import (
     extensions,
-    flavor_access,
-    flavor_extra_specs,
     flavors,
     hypervisors,
     instance_actions,
@@ -30,8 +28,6 @@ _MODULES = (
     extensions,
     servers,
     server_actions,
-    flavor_access,
-    flavor_extra_specs,
     flavors,
     hypervisors,
     instance_actions,

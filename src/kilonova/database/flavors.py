@@ -68,8 +68,10 @@ def list_flavors(connection: Connection, asked: FlavorListing) -> list[Flavor]:
         query = query.where(_named(asked.name))
     if asked.marker is not None:
         query = query.where(_after(connection, asked, column))
-    order = (column.asc(), _f.id.asc()) if asked.ascending else (column.desc(), _f.id.desc())
-    query = query.order_by(*order)
+    unset = column.is_(None)  # said aloud, since PostgreSQL by itself would sort NULL last
+    rising = (unset.desc(), column.asc(), _f.id.asc())
+    falling = (unset.asc(), column.desc(), _f.id.desc())
+    query = query.order_by(*(rising if asked.ascending else falling))
     return [_flavor(row) for row in connection.execute(query.limit(asked.limit))]
 
 
@@ -88,7 +90,7 @@ def _named(pattern: str) -> sa.ColumnElement[bool]:
 
 
 def _after(connection: Connection, asked: FlavorListing, column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-    """Everything behind the marker; NULL (a description) sorts first, as SQLite and MySQL do it."""
+    """Everything behind the marker; no value (of a description) counts as the smallest."""
     row = connection.execute(_BY_ID, {"of_flavor": asked.marker}).first()
     if row is None:
         raise Invalid(f"marker [{asked.marker}] not found")
@@ -161,8 +163,16 @@ def list_access(connection: Connection, flavorid: str) -> list[str]:
 def add_access(connection: Connection, flavorid: str, project_id: str) -> None:
     """Give a project access. Raises ``Conflict`` if it has it."""
     if connection.execute(_SHARED, {"of_flavor": flavorid, "of_project": project_id}).first() is not None:
-        raise Conflict(f"Flavor access already exists for flavor {flavorid} and project {project_id} combination.")
-    connection.execute(flavor_access.insert(), {"flavorid": flavorid, "project_id": project_id})
+        raise _has_access(flavorid, project_id)
+    try:
+        with connection.begin_nested():
+            connection.execute(flavor_access.insert(), {"flavorid": flavorid, "project_id": project_id})
+    except sa.exc.IntegrityError:  # somebody else gave it between the two statements
+        raise _has_access(flavorid, project_id) from None
+
+
+def _has_access(flavorid: str, project_id: str) -> Conflict:
+    return Conflict(f"Flavor access already exists for flavor {flavorid} and project {project_id} combination.")
 
 
 def remove_access(connection: Connection, flavorid: str, project_id: str) -> None:

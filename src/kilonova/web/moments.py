@@ -31,8 +31,9 @@ def parse_moment(text: str, field: str) -> int:
     """ISO 8601 to microseconds; a moment without a zone is UTC. Raises ``Invalid`` naming the field."""
     try:
         moment = datetime.fromisoformat(text.strip().replace(" ", "T"))
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter: year 1 in a zone ahead of UTC
         raise Invalid(f"Invalid input for field/attribute {field}. '{text[:64]}' is not a date and time.") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // timedelta(microseconds=1)

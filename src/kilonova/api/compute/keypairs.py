@@ -114,13 +114,13 @@ def _name(letters: str) -> Schema:
         "type": "string",
         "minLength": 1,
         "maxLength": 255,
-        "pattern": f"^[{letters}]([{letters} ]*[{letters}])?$",
+        "pattern": f"^[{letters}]([ {letters}]*[{letters}])?$",
     }
 
 
 _NAME = _name("a-zA-Z0-9_-")
 _NAME_92 = _name("a-zA-Z0-9_@.-")
-_KEY: Schema = {"type": "string", "minLength": 1, "maxLength": 16384}
+_KEY: Schema = {"type": "string", "minLength": 1, "maxLength": 16384, "pattern": r"^[^\x00]*$"}
 _TYPE: Schema = {"type": "string", "enum": ["ssh", "x509"]}
 _USER: Schema = {"type": "string", "minLength": 1, "maxLength": 64}
 

@@ -115,7 +115,7 @@ def _set_body(version: int) -> Schema:
 
 def _class_body(version: int) -> Schema:
     properties = {name: number(-1) for name in (*of_classes(version), *of_sets(57))}
-    return document(["quota_class_set"], {"quota_class_set": document([], properties) | {"minProperties": 1}})
+    return document(["quota_class_set"], {"quota_class_set": document([], properties)})
 
 
 _SET_BODIES: Schemas = (
@@ -165,7 +165,6 @@ ROUTES = [
         f"{_RULE}:defaults",
         ANY,
         handler=show_defaults,
-        query=queries(102),
         summary="Show default quotas",
     ),
     _route(

@@ -139,7 +139,7 @@ def _view(cloud: Deployment, call: Call, service: Service) -> dict[str, Any]:
     return view
 
 
-_REASON: Schema = {"type": "string", "minLength": 1, "maxLength": 255}
+_REASON: Schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[^\x00]*$"}
 _NAMED: dict[str, Schema] = {
     "host": HOSTNAME,
     "binary": {"type": "string", "minLength": 1, "maxLength": 255},

@@ -46,7 +46,7 @@ async def show(cloud: Deployment, call: Call) -> Reply:
 def _stretch(call: Call) -> tuple[int, int]:
     begin, end = call.first("start"), call.first("end")
     stop = parse_moment(end, "end") if end else call.started_at
-    start = parse_moment(begin, "start") if begin else stop - _USUAL
+    start = parse_moment(begin, "start") if begin else max(0, stop - _USUAL)
     if start >= stop:
         raise Invalid("Invalid start time. The start time cannot occur after the end time.")
     return start, stop

@@ -1,0 +1,78 @@
+"""Rows for tests that look at servers without making any."""
+
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from kilonova.database import actions, servers
+from kilonova.messaging.contract import TimelineEvent
+from tests.functional.compute_api import NOW
+
+
+def server_id(short: str) -> str:
+    """A UUID out of a short name: ``s1`` is …0001."""
+    return f"20000000-0000-4000-8000-{int(short.removeprefix('s')):012d}"
+
+
+def insert_server(connection: Connection, short: str, **values: Any) -> None:
+    """A server of ``p-one``, active on no host."""
+    row: dict[str, Any] = {
+        "id": server_id(short),
+        "project_id": "p-one",
+        "user_id": "u-member",
+        "name": short,
+        "hostname": short,
+        "vm_state": "active",
+        "task_state": None,
+        "power_state": 1,
+        "host": None,
+        "flavor_id": "1",
+        "flavor": {"name": "m1.tiny", "vcpus": 1, "memory_mb": 512, "disk_gb": 1, "ephemeral_gb": 2},
+        "config_drive": False,
+        "metadata": {},
+        "tags": [],
+        "networks": [],
+        "addresses": [],
+        "security_groups": [],
+        "scheduler_hints": {},
+        "reservation_id": "r-1",
+        "launch_index": 0,
+        "disk_config": "MANUAL",
+        "locked": False,
+        "progress": 0,
+        "created_at": NOW,
+    }
+    servers.insert(connection, [row | values])
+
+
+def insert_action(connection: Connection, number: int, short: str, kind: str, at: int, **details: Any) -> None:
+    """A finished action with one event on host ``one``."""
+    row: dict[str, Any] = {
+        "id": f"a{number}",
+        "server_id": server_id(short),
+        "kind": kind,
+        "request_id": f"req-{number}",
+        "user_id": "u-member",
+        "project_id": "p-one",
+        "input": {},
+        "step": "build",
+        "state": "succeeded",
+        "epoch": 1,
+        "attempts": 1,
+        "excluded_hosts": [],
+        "before": {},
+        "message": None,
+        "started_at": at,
+        "updated_at": at,
+        "finished_at": at,
+    }
+    actions.insert(connection, [row])
+    event = TimelineEvent(
+        name="compute__do_build_and_run_instance",
+        service="nova-compute",
+        host="one",
+        started_at=at,
+        finished_at=at,
+        details=details,
+    )
+    actions.record(connection, f"a{number}", [event])
