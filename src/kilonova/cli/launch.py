@@ -54,7 +54,9 @@ class Launcher:
 
     def _embedded(self) -> Launched:
         configuration.write(self._config, self._state.control_file)
-        with self._terminal.step("Starting nova-api, nova-scheduler, nova-conductor, nova-compute in one process") as step:
+        with self._terminal.step(
+            "Starting nova-api, nova-scheduler, nova-conductor, nova-compute in one process"
+        ) as step:
             started = time.monotonic()
             self._spawn("nova-all-in-one", "nova-all-in-one", self._state.control_file)
             answered = self._await_api(started)
@@ -101,7 +103,9 @@ class Launcher:
             step.update("RabbitMQ")
             broker = RabbitMQ(self._state.backing / "rabbitmq")
             broker.start()
-            step.result = f"MariaDB answers on port {database.port}, RabbitMQ on port {broker.port} (this machine only)"
+            step.result = (
+                f"MariaDB answers on port {database.port}, RabbitMQ on port {broker.port} (this machine only)"
+            )
         return configuration.changed(self._config, database={"url": url}, messaging={"url": broker.url})
 
     def _stop_backing(self) -> None:
@@ -131,7 +135,7 @@ class Launcher:
         return time.monotonic() - started
 
     def _await_all(self) -> None:
-        wait_until(lambda: all([child.up for child in self._children]), UP_SECONDS, "The start of all services")
+        wait_until(lambda: all(child.up for child in self._children), UP_SECONDS, "The start of all services")
 
     def _check(self) -> None:
         for child in self._children:

@@ -27,7 +27,9 @@ class Died(KilonovaError):
 class Child:
     """A program while we are its parent."""
 
-    def __init__(self, state: State, name: str, program: str, arguments: Sequence[str], environment: Mapping[str, str]):
+    def __init__(
+        self, state: State, name: str, program: str, arguments: Sequence[str], environment: Mapping[str, str]
+    ):
         self.name = name
         self._pid_file = state.pid_file(name)
         self._pid_file.unlink(missing_ok=True)
@@ -76,7 +78,9 @@ def wait_until(ready: Callable[[], bool], seconds: float, what: str) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > deadline:
-            raise KilonovaError(f"{what} did not happen within {seconds:g} s; the logs in the state directory say why")
+            raise KilonovaError(
+                f"{what} did not happen within {seconds:g} s; the logs in the state directory say why"
+            )
         time.sleep(POLL)
 
 
