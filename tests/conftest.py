@@ -7,7 +7,7 @@ import pytest
 
 from kilonova.simulation.virtual_time import VirtualLoop
 
-pytest_plugins = ["tests.backing_fixtures"]
+pytest_plugins = ["tests.backing_fixtures", "tests.clouds", "tests.guests"]
 
 
 def pytest_asyncio_loop_factories(
