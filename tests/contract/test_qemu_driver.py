@@ -134,9 +134,14 @@ async def test_user_data_that_never_ends_does_not_hold_up_the_guest(world: QemuW
     assert "user data status running" in said
 
 
-async def test_a_soft_shutdown_is_quick(world: QemuWorld) -> None:
+async def test_a_guest_restarts_itself_and_shuts_down_softly(world: QemuWorld) -> None:
     server = await running(world)
     await console_has(world.driver, server, READY)
+    pid = world.pid(server)
+    async with Login(world.instances / server) as shell:
+        await shell.run("sudo reboot")
+    await console_has(world.driver, server, READY, times=2)
+    assert world.pid(server) == pid, "a restart from inside is the same process"
     loop = asyncio.get_running_loop()
     began = loop.time()
     await world.driver.power_off(server, 60)
