@@ -30,6 +30,7 @@ _REAL = {
     "description": "Small Linux test guest, built by guest/build.py from Debian packages. It behaves like CirrOS "
     "(user cirros, password gocubsgo), and is not CirrOS.",
     "hw_rng_model": "virtio",
+    "img_config_drive": "mandatory",
     "os_distro": "debian",
     "os_admin_user": "cirros",
 }

@@ -54,17 +54,16 @@ class Launcher:
 
     def _embedded(self) -> Launched:
         configuration.write(self._config, self._state.control_file)
-        with self._terminal.step(
-            "Starting nova-api, nova-scheduler, nova-conductor, nova-compute in one process"
-        ) as step:
+        doing = "Starting nova-api, nova-scheduler, nova-conductor, nova-compute in one process"
+        with self._terminal.step(doing, timed=False) as step:
             started = time.monotonic()
             self._spawn("nova-all-in-one", "nova-all-in-one", self._state.control_file)
             answered = self._await_api(started)
             self._await_all()
             complete = time.monotonic() - started
             step.result = (
-                f"nova-api, nova-scheduler, nova-conductor and nova-compute run in one process; "
-                f"the API answered after {answered:.1f} s"
+                "nova-api, nova-scheduler, nova-conductor and nova-compute run in one process; "
+                f"first answer after {answered:.1f} s"
             )
         return self._done(answered, complete)
 

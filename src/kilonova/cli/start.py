@@ -203,13 +203,21 @@ def _farewell(state: State, wishes: Wishes, terminal: Terminal, url: str, image_
     terminal.say("\nPrograms find the clouds “kilonova”, “devstack” and “devstack-admin” in")
     terminal.say(f"  {_short(near / 'clouds.yaml')}")
     make = wishes.links is not None and (wishes.links / "Makefile").exists()
-    command = _short(Path(sys.argv[0])) if Path(sys.argv[0]).name == "kilonova" else "kilonova"
-    for what, text in (
+    program = Path(sys.argv[0])
+    command = _short(program) if program.name == "kilonova" and program.parent not in _on_path() else "kilonova"
+    lines = [
         (f"{command} trace web", "the way of a request through the sub-services"),
         (f"{command} status", "services, hosts and servers"),
         ("make stop" if make else f"{command} stop", "end it; the next start brings its servers back"),
-    ):
-        terminal.say(f"  {what:<34}{text}" if what != f"{command} trace web" else f"\n  {what:<34}{text}")
+    ]
+    width = max(len(line) for line, _ in lines) + 3
+    terminal.say()
+    for line, text in lines:
+        terminal.say(f"  {line:<{width}}{text}")
+
+
+def _on_path() -> list[Path]:
+    return [Path(directory) for directory in os.environ.get("PATH", "").split(os.pathsep)]
 
 
 def _short(path: Path) -> str:

@@ -20,16 +20,21 @@ def show(state: State, *, json_output: bool) -> int:
         found = collect(cloud, state)
         cloud.close()
     except KilonovaError as error:
+        reason = error.message if state.running() or not state.record() else _killed(state)
         if json_output:
-            print(json.dumps({"running": False, "state_dir": str(state.directory), "reason": error.message}))
+            print(json.dumps({"running": False, "state_dir": str(state.directory), "reason": reason}))
         else:
-            print(error.message)
+            print(reason)
         return NOT_RUNNING
     if json_output:
         print(json.dumps(found, indent=2))
     else:
         _draw(found)
     return 0
+
+
+def _killed(state: State) -> str:
+    return f"The services of {state.directory} have ended by themselves (logs: {state.logs}); start them with `kilonova start`"
 
 
 def collect(cloud: Cloud, state: State) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """``kilonova stop``: end a cloud, and see that nothing of it is left but its state directory."""
 
 import asyncio
+import logging
 from pathlib import Path
 
 from kilonova.cli import configuration, credentials
@@ -8,7 +9,9 @@ from kilonova.cli.launch import stop_backing
 from kilonova.cli.processes import end
 from kilonova.cli.state import Program, State
 from kilonova.cli.terminal import Terminal
+from kilonova.config import LogConfig
 from kilonova.model.errors import KilonovaError, Misconfigured
+from kilonova.telemetry import logs
 
 _DRAIN_SECONDS = 60.0
 
@@ -72,6 +75,8 @@ def _end_guests(state: State, terminal: Terminal) -> list[str]:
         return []
     file = state.control_file if state.control_file.exists() else None
     config = configuration.resolve(file, [], state.directory)
+    logs.configure(LogConfig(level="error"))  # the driver's own words belong into nova-compute's log
+    logging.getLogger("kilonova").setLevel(logging.ERROR)
     with terminal.step("Shutting the guests down") as step:
         done = asyncio.run(guests.shut_down(config, state.hosts, step.update))
         step.result = f"{done.guests} guest{'' if done.guests == 1 else 's'} shut down; no tap and no bridge is left"

@@ -28,7 +28,7 @@ class Terminal:
         print(f"  !  {text}", file=sys.stderr, flush=True)
 
     @contextmanager
-    def step(self, doing: str) -> Iterator["Step"]:
+    def step(self, doing: str, *, timed: bool = True) -> Iterator["Step"]:
         """Around one step of work; it ends with a line that tells how it ended and how long it took."""
         step = Step(doing)
         started = time.monotonic()
@@ -41,7 +41,7 @@ class Terminal:
         else:
             yield step
         took = time.monotonic() - started
-        self.say(f"  ✓  {step.result or doing}" + (f"  ({took:.1f} s)" if took >= 0.5 else ""))
+        self.say(f"  ✓  {step.result or doing}" + (f"  ({took:.1f} s)" if timed and took >= 0.5 else ""))
 
 
 class Step:
