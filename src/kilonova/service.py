@@ -241,7 +241,7 @@ def lock_host(directory: Path, host: str) -> IO[str]:
     """One nova-compute per host: two would pull the same guests' strings."""
     directory.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        lock = stack.enter_context((directory / "lock").open("w"))
+        lock = stack.enter_context((directory / "nova-compute.lock").open("w"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
