@@ -20,13 +20,21 @@ def clients_bin() -> Path:
     directory = Path(os.environ.get("KILONOVA_CLIENTS", ROOT / ".venv-clients")).absolute() / "bin"
     missing = [name for name in ("openstack", "nova", "python") if not (directory / name).exists()]
     if missing:
-        pytest.fail(f"{', '.join(missing)} not in {directory}: run make clients, or set KILONOVA_CLIENTS", pytrace=False)
+        pytest.fail(
+            f"{', '.join(missing)} not in {directory}: run make clients, or set KILONOVA_CLIENTS", pytrace=False
+        )
     return directory
 
 
 def _environment(cloud: Cloud, name: str, **more: str) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("OS_", "NOVA"))}
-    return {**kept, "OS_CLIENT_CONFIG_FILE": str(cloud.clouds_file), "OS_CLOUD": name, "NO_PROXY": "127.0.0.1", **more}
+    return {
+        **kept,
+        "OS_CLIENT_CONFIG_FILE": str(cloud.clouds_file),
+        "OS_CLOUD": name,
+        "NO_PROXY": "127.0.0.1",
+        **more,
+    }
 
 
 def openrc(cloud: Cloud, user: str, password: str) -> dict[str, str]:

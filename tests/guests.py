@@ -37,9 +37,7 @@ def guest_processes(cloud: Cloud, process: str = "all") -> dict[str, int]:
 def leftovers(cloud: Cloud) -> list[str]:
     """What is on the machine of any guest of this cloud."""
     directories = cloud.directory.glob("*/state/hosts/*/instances/*")
-    processes = [
-        f"guest process {pid}" for name in cloud.processes for pid in guest_processes(cloud, name).values()
-    ]
+    processes = [f"guest process {pid}" for name in cloud.processes for pid in guest_processes(cloud, name).values()]
     return [*(path.name for path in directories), *processes, *taps()]
 
 

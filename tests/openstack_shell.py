@@ -23,7 +23,11 @@ def run(command: list[str]) -> dict[str, object]:
             code = main(command[1:])
         except SystemExit as ended:
             code = ended.code
-    return {"code": code if isinstance(code, int) else 0 if code is None else 1, "out": out.getvalue(), "err": err.getvalue()}
+    return {
+        "code": code if isinstance(code, int) else 0 if code is None else 1,
+        "out": out.getvalue(),
+        "err": err.getvalue(),
+    }
 
 
 def converse() -> None:
