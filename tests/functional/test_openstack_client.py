@@ -1,130 +1,260 @@
-"""The ``openstack`` command itself against identity, image and network.
-
-Runs where ``KILONOVA_CLIENTS`` names the directory of the command; skipped elsewhere.
-"""
+"""``openstack``, ``nova`` and openstacksdk, unmodified, on every shape of the cloud."""
 
 import json
-import os
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-CLIENTS = os.environ.get("KILONOVA_CLIENTS")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CLIENTS, reason="KILONOVA_CLIENTS does not name a directory with the openstack command"),
-]
+from tests import clients, guests
+from tests.clients import Failed, Shell
+from tests.clouds import PASSWORD, Client, Cloud
 
-Run = Callable[..., Any]
+SDK_SCRIPT = """
+import sys
+import openstack
+
+cloud = openstack.connect(cloud="demo")
+image, flavor = cloud.image.find_image(sys.argv[1]), cloud.compute.find_flavor("m1.tiny")
+server = cloud.compute.create_server(name="sdk", image_id=image.id, flavor_id=flavor.id, networks="auto")
+server = cloud.compute.wait_for_server(server, interval=0.2)
+assert server.status == "ACTIVE", server.status
+assert server.addresses["private"][0]["addr"], server.addresses
+assert [s.name for s in cloud.compute.servers()] == ["sdk"]
+cloud.compute.delete_server(server)
+cloud.compute.wait_for_delete(server, interval=0.2)
+print("deleted")
+"""
 
 
 @pytest.fixture(scope="module")
-def openstack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    directory = tmp_path_factory.mktemp("cloud")
-    script = Path(__file__).with_name("serve_neighbours.py")
-    server = subprocess.Popen([sys.executable, script, directory])
-    try:
-        deadline = time.monotonic() + 20
-        while not (directory / "port").exists():
-            assert server.poll() is None and time.monotonic() < deadline, "the services did not start"
-            time.sleep(0.05)
-        base = f"http://127.0.0.1:{(directory / 'port').read_text()}"
-
-        def run(*words: str, user: str = "admin", project: str = "admin", fails: bool = False) -> Any:
-            environment = {
-                "PATH": os.environ["PATH"],
-                "HOME": str(directory),
-                "OS_AUTH_URL": f"{base}/identity",
-                "OS_USERNAME": user,
-                "OS_PASSWORD": "correct horse",
-                "OS_PROJECT_NAME": project,
-                "OS_USER_DOMAIN_NAME": "Default",
-                "OS_PROJECT_DOMAIN_NAME": "Default",
-                "OS_IDENTITY_API_VERSION": "3",
-            }
-            done = subprocess.run(
-                [f"{CLIENTS}/openstack", *words],
-                check=False,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=60,
-            )
-            assert (done.returncode != 0) == fails, done.stderr
-            return json.loads(done.stdout) if "json" in words and not fails else done.stdout + done.stderr
-
-        yield run
-    finally:
-        server.terminate()
-        server.wait(10)
+def image(fake_cloud: Cloud) -> str:
+    """The name of a public image that starts nothing."""
+    with fake_cloud.client() as client:
+        client.upload("empty", b"\0" * 512)
+    return "empty"
 
 
-def test_identity(openstack: Run) -> None:
-    as_json = ("-f", "json")
-    assert openstack("token", "issue", *as_json)["project_id"]
-    assert {entry["Name"] for entry in openstack("catalog", "list", *as_json)} >= {"keystone", "nova", "glance"}
-    made = openstack("project", "create", "p1", "--description", "d", *as_json)
-    openstack("user", "create", "u1", "--project", "p1", "--password", "correct horse", *as_json)
-    openstack("role", "add", "--user", "u1", "--project", "p1", "member")
-    rows = openstack("role", "assignment", "list", "--user", "u1", "--names", *as_json)
-    assert rows[0]["Role"] == "member" and rows[0]["Project"] == "p1@Default"
-    assert openstack("token", "issue", *as_json, user="u1", project="p1")["project_id"] == made["id"]
-    openstack("user", "list", fails=True, user="u1", project="p1")
-    credential = openstack("application", "credential", "create", "c1", *as_json, user="demo", project="demo")
-    assert credential.get("secret") or credential.get("Secret")
-    openstack("application", "credential", "delete", "c1", user="demo", project="demo")
-    assert len(openstack("endpoint", "list", *as_json)) == 12
-    assert len(openstack("role", "list", *as_json)) == 5
-    openstack("domain", "create", "d1", *as_json)
-    openstack("domain", "set", "d1", "--disable")
-    openstack("domain", "delete", "d1")
-    openstack("user", "set", "u1", "--password", "other")
-    openstack("role", "remove", "--user", "u1", "--project", "p1", "member")
-    openstack("user", "delete", "u1")
-    openstack("project", "delete", "p1")
+@pytest.fixture(scope="module")
+def admin(fake_cloud: Cloud, image: str) -> Iterator[Shell]:
+    with clients.shell(fake_cloud) as shell:
+        yield shell
 
 
-def test_image(openstack: Run, tmp_path: Path) -> None:
-    as_json = ("-f", "json")
-    source = tmp_path / "guest.raw"
-    source.write_bytes(b"\0guest" * 300_000)
-    made = openstack(
-        *("image", "create", "guest", "--file", str(source), "--disk-format", "raw", "--public"),
-        *("--property", "hw_disk_bus=virtio", "--tag", "t", *as_json),
-    )
-    image = openstack("image", "show", "guest", *as_json)
-    assert image["id"] == made["id"] and image["status"] == "active" and image["size"] == source.stat().st_size
-    openstack("image", "set", "guest", "--property", "os_distro=debian", "--min-disk", "1", "--name", "renamed")
-    openstack("image", "unset", "renamed", "--property", "os_distro", "--tag", "t")
-    assert [entry["Name"] for entry in openstack("image", "list", *as_json, user="demo", project="demo")] == [
-        "renamed"
-    ]
-    saved = tmp_path / "saved"
-    openstack("image", "save", "renamed", "--file", str(saved))
+@pytest.fixture(scope="module")
+def demo(fake_cloud: Cloud, image: str) -> Iterator[Shell]:
+    with clients.shell(fake_cloud, "demo") as shell:
+        yield shell
+
+
+def test_a_first_server_as_a_user_makes_it(fake_cloud: Cloud, image: str) -> None:
+    """The issue's own command, by the program itself."""
+    command = ["server", "create", "--flavor", "m1.tiny", "--image", image, "--wait", "-f", "json", "web"]
+    made = json.loads(clients.run(fake_cloud, "openstack", *command, name="demo"))
+    assert made["status"] == "ACTIVE"
+    assert made["addresses"]["private"]
+    assert clients.run(fake_cloud, "openstack", "server", "delete", "--wait", "web", name="demo") == ""
+
+
+def test_the_life_of_a_server(demo: Shell, admin: Shell, image: str) -> None:
+    made = demo.json("server", "create", "--flavor", "m1.tiny", "--image", image, "--wait", "life")
+    assert [s["Name"] for s in demo.json("server", "list")] == ["life"]
+    assert demo.json("server", "list", "--long")[0]["Power State"] == 1
+    assert admin.json("server", "list", "--all-projects", "--long")[0]["Host"]
+    shown = demo.json("server", "show", "life")
+    assert (shown["id"], shown["status"]) == (made["id"], "ACTIVE")
+    assert "kilonova-guest ready:" in demo("console", "log", "show", "life")
+    demo("server", "stop", "life")
+    assert demo.json("server", "list", "--status", "SHUTOFF")[0]["Name"] == "life"
+    demo("server", "start", "life")
+    demo("server", "reboot", "--wait", "life")
+    demo("server", "reboot", "--hard", "--wait", "life")
+    demo("server", "set", "--name", "renamed", "--description", "mine", "life")
+    assert demo.json("server", "show", "renamed")["description"] == "mine"
+    events = demo.json("server", "event", "list", "renamed")
+    assert [e["Action"] for e in reversed(events)] == ["create", "stop", "start", "reboot", "reboot"]
+    event = demo.json("server", "event", "show", "renamed", events[-1]["Request ID"])
+    assert event["action"] == "create"
+    assert demo.json("port", "list", "--server", "renamed")[0]["Fixed IP Addresses"]
+    demo("server", "delete", "--wait", "renamed")
+    assert demo.json("server", "list") == []
+    assert demo.json("port", "list") == []
+
+
+def test_several_at_once_and_what_cannot_be(demo: Shell, image: str) -> None:
+    demo("server", "create", "--flavor", "m1.nano", "--image", image, "--min", "2", "--max", "2", "--wait", "twin")
+    assert {s["Name"] for s in demo.json("server", "list", "--name", "twin")} == {"twin-1", "twin-2"}
+    demo("server", "delete", "--wait", "twin-1", "twin-2")
+    with pytest.raises(Failed, match="No server found|No Server found"):
+        demo("server", "show", "twin-1")
+    with pytest.raises(Failed, match="nothing"):
+        demo("server", "create", "--flavor", "nothing", "--image", image, "none")
+
+
+def test_hosts_and_services(admin: Shell, demo: Shell) -> None:
+    services = admin.json("compute", "service", "list")
+    assert {s["State"] for s in services} == {"up"}
+    assert {s["Binary"] for s in services} == {"nova-api", "nova-scheduler", "nova-conductor", "nova-compute"}
+    hypervisors = admin.json("hypervisor", "list")
+    assert len(hypervisors) == 3
+    name = hypervisors[0]["Hypervisor Hostname"]
+    assert admin.json("hypervisor", "show", name)["hypervisor_hostname"] == name
+    assert admin.json("hypervisor", "stats", "show")["count"] == 3
+    assert "nova" in {z["Zone Name"] for z in demo.json("availability", "zone", "list")}
+    with pytest.raises(Failed, match="403"):
+        demo("compute", "service", "list")
+    host = next(s["Host"] for s in services if s["Binary"] == "nova-compute")
+    admin("compute", "service", "set", "--disable", "--disable-reason", "broken fan", host, "nova-compute")
+    admin("compute", "service", "set", "--enable", host, "nova-compute")
+
+
+def test_flavors_and_key_pairs(admin: Shell, demo: Shell, tmp_path: Path) -> None:
+    assert "m1.tiny" in {f["Name"] for f in demo.json("flavor", "list")}
+    admin("flavor", "create", "--ram", "64", "--disk", "1", "--vcpus", "1", "--property", "a:b=c", "own")
+    assert demo.json("flavor", "show", "own")["ram"] == 64
+    admin("flavor", "delete", "own")
+    private = tmp_path / "key"
+    demo("keypair", "create", "--private-key", str(private), "mine")
+    assert "PRIVATE KEY" in private.read_text()
+    assert [k["Name"] for k in demo.json("keypair", "list")] == ["mine"]
+    assert demo.json("keypair", "show", "mine")["type"] == "ssh"
+    demo("keypair", "delete", "mine")
+
+
+def test_limits_quotas_and_usage(admin: Shell, demo: Shell) -> None:
+    limits = {entry["Name"]: entry["Value"] for entry in demo.json("limits", "show", "--absolute")}
+    assert limits["total_instances_used"] == 0
+    quota = {entry["Resource"]: entry["Limit"] for entry in demo.json("quota", "show")}
+    assert quota["instances"] == -1
+    admin("quota", "set", "--instances", "7", "demo")
+    quota = {entry["Resource"]: entry["Limit"] for entry in admin.json("quota", "show", "demo")}
+    assert quota["instances"] == 7
+    admin("quota", "set", "--instances", "-1", "demo")
+    assert isinstance(admin.json("usage", "list"), list)
+    assert demo.json("usage", "show")
+
+
+def test_images(demo: Shell, tmp_path: Path) -> None:
+    source, saved = tmp_path / "source", tmp_path / "saved"
+    source.write_bytes(bytes(range(256)) * 4096)
+    demo("image", "create", "--disk-format", "raw", "--container-format", "bare", "--file", str(source), "own")
+    assert "own" in {i["Name"] for i in demo.json("image", "list")}
+    assert demo.json("image", "show", "own")["status"] == "active"
+    demo("image", "save", "--file", str(saved), "own")
     assert saved.read_bytes() == source.read_bytes()
-    openstack("image", "delete", "renamed", fails=True, user="demo", project="demo")
-    openstack("image", "delete", "renamed")
-    assert openstack("image", "list", *as_json) == []
+    demo("image", "set", "--property", "os_distro=debian", "own")
+    demo("image", "delete", "own")
+    assert "own" not in {i["Name"] for i in demo.json("image", "list")}
 
 
-def test_network(openstack: Run) -> None:
-    as_json = ("-f", "json")
-    assert [entry["Name"] for entry in openstack("network", "list", *as_json)] == ["private"]
-    assert openstack("network", "show", "private", *as_json, user="demo", project="demo")["shared"] is True
-    assert openstack("subnet", "show", "private-subnet", *as_json)["cidr"] == "10.200.0.0/16"
-    openstack("port", "create", "--network", "private", "p1", *as_json, user="demo", project="demo")
-    openstack("port", "set", "p1", "--name", "p2", user="demo", project="demo")
-    assert [entry["Name"] for entry in openstack("port", "list", *as_json)] == ["p2"]
-    openstack("port", "delete", "p2", user="demo", project="demo")
-    groups = openstack("security", "group", "list", *as_json, user="demo", project="demo")
-    assert [entry["Name"] for entry in groups] == ["default"]
-    openstack("security", "group", "show", "default", *as_json, user="demo", project="demo")
-    assert openstack("floating", "ip", "list", *as_json) == []
-    assert openstack("router", "list", *as_json) == []
-    assert openstack("extension", "list", "--network", *as_json)
-    assert "not offered" in openstack("network", "create", "n1", fails=True)
+def test_networks_and_identity(admin: Shell, demo: Shell) -> None:
+    assert [n["Name"] for n in demo.json("network", "list")] == ["private"]
+    assert len(demo.json("subnet", "list")) == 1
+    assert {p["Name"] for p in admin.json("project", "list")} >= {"admin", "demo"}
+    assert {u["Name"] for u in admin.json("user", "list")} >= {"admin", "demo"}
+    assert demo.json("token", "issue")["id"]
+    assert {e["Type"] for e in demo.json("catalog", "list")} >= {"compute", "identity", "image", "network"}
+
+
+def test_application_credentials(fake_cloud: Cloud, demo: Shell) -> None:
+    made = {key.lower(): value for key, value in demo.json("application", "credential", "create", "robot").items()}
+    environment = {
+        "OS_CLIENT_CONFIG_FILE": "/nonexistent",
+        "OS_AUTH_TYPE": "v3applicationcredential",
+        "OS_AUTH_URL": f"{fake_cloud.url}/identity/v3",
+        "OS_APPLICATION_CREDENTIAL_ID": made["id"],
+        "OS_APPLICATION_CREDENTIAL_SECRET": made["secret"],
+        "OS_REGION_NAME": "RegionOne",
+    }
+    with clients.shell(fake_cloud, "", **environment) as robot:
+        assert robot.json("server", "list") == []
+        assert robot.json("token", "issue")["project_id"]
+    demo("application", "credential", "delete", "robot")
+
+
+def test_nova(fake_cloud: Cloud, image: str) -> None:
+    with clients.shell(fake_cloud, **clients.openrc(fake_cloud, "admin", PASSWORD)) as shell:
+        assert "nova-conductor" in shell.nova("service-list")
+        assert "m1.tiny" in shell.nova("flavor-list")
+        shell.nova("boot", "--flavor", "m1.tiny", "--image", image, "--poll", "old")
+        assert "ACTIVE" in shell.nova("list")
+        assert "m1.tiny" in shell.nova("show", "old")
+        assert "guest ready" in shell.nova("console-log", "old")
+        assert "create" in shell.nova("instance-action-list", "old")
+        shell.nova("reboot", "--poll", "old")
+        shell.nova("delete", "old")
+
+
+def test_sdk(fake_cloud: Cloud, image: str) -> None:
+    assert _sdk(fake_cloud, image) == "deleted\n"
+
+
+def _sdk(cloud: Cloud, image: str) -> str:
+    return clients.run(cloud, "python", "-c", SDK_SCRIPT, image, name="demo")
+
+
+@pytest.mark.real
+def test_real_guests(real_cloud: Cloud, tmp_path: Path) -> None:
+    """The whole first hour of a user, with a guest that really boots."""
+    key = tmp_path / "key"
+    with real_cloud.client("demo") as client, real_cloud.client() as administrator:
+        guests.upload_guest(administrator)
+        with clients.shell(real_cloud, "demo") as demo:
+            demo("keypair", "create", "--private-key", str(key), "mine")
+            key.chmod(0o600)
+            create = ["--flavor", "m1.micro", "--image", "cirros", "--key-name", "mine", "--wait", "web"]
+            made = demo.json("server", "create", *create)
+            assert guests.READY in guests.ready(client, made["id"])
+            assert guests.READY in demo("console", "log", "show", "web")
+            address = made["addresses"]["private"][0]
+            assert guests.ssh(key, address, "hostname") == "web\n"
+            demo("server", "stop", "web")
+            client.becomes(made["id"], "SHUTOFF")
+            demo("server", "start", "web")
+            client.becomes(made["id"], "ACTIVE")
+            guests.ready(client, made["id"], times=2)
+            demo("server", "reboot", "--hard", "--wait", "web")
+            guests.ready(client, made["id"], times=3)
+            assert guests.ssh(key, address, "hostname") == "web\n"
+            demo("server", "delete", "--wait", "web")
+            demo("keypair", "delete", "mine")
+    guests.none_left(real_cloud)
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("shape", ["distributed_cloud", "postgresql_cloud"])
+def test_distributed(shape: str, request: pytest.FixtureRequest) -> None:
+    """The core path where every message goes over RabbitMQ."""
+    cloud: Cloud = request.getfixturevalue(shape)
+    with cloud.client() as client:
+        image = client.upload("empty", b"\0" * 512)
+        with clients.shell(cloud, "demo") as demo:
+            demo("server", "create", "--flavor", "m1.tiny", "--image", "empty", "--wait", "web")
+            assert guests.READY in demo("console", "log", "show", "web")
+            demo("server", "reboot", "--hard", "--wait", "web")
+            server = demo.json("server", "show", "web")["id"]
+            demo("server", "stop", "web")
+            client.becomes(server, "SHUTOFF")
+            demo("server", "start", "web")
+            client.becomes(server, "ACTIVE")
+            demo("server", "delete", "--wait", "web")
+        assert _sdk(cloud, "empty") == "deleted\n"
+        _remove_image(client, image)
+
+
+def _remove_image(client: Client, image: str) -> None:
+    assert client.http.delete(f"/image/v2/images/{image}").status_code == 204
+
+
+def test_missing_clients_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KILONOVA_CLIENTS", str(tmp_path))
+    with pytest.raises(pytest.fail.Exception, match="make clients"):
+        clients.clients_bin()
+
+
+def test_the_shell_is_the_program(fake_cloud: Cloud, demo: Shell) -> None:
+    """What the shared process answers is what the program prints."""
+    alone = clients.run(fake_cloud, "openstack", "flavor", "list", "-f", "json", name="demo")
+    assert json.loads(alone) == demo.json("flavor", "list")
+    assert subprocess.run([clients.clients_bin() / "openstack", "--version"], check=False).returncode == 0

@@ -1,6 +1,7 @@
 """The Compute API's one route table, put together from the modules of its resources."""
 
 from kilonova.api.compute import (
+    aggregates,
     extensions,
     flavors,
     hypervisors,
@@ -26,6 +27,7 @@ from kilonova.web.routes import RouteTable
 _MODULES = (
     versions,
     extensions,
+    aggregates,
     servers,
     server_actions,
     flavors,
