@@ -1,7 +1,4 @@
-"""The ``openstack`` command itself against identity, image and network.
-
-Runs where ``KILONOVA_CLIENTS`` names the directory of the command; skipped elsewhere.
-"""
+"""The ``openstack`` command itself against identity, image and network."""
 
 import json
 import os
@@ -14,11 +11,9 @@ from typing import Any
 
 import pytest
 
-CLIENTS = os.environ.get("KILONOVA_CLIENTS")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CLIENTS, reason="KILONOVA_CLIENTS does not name a directory with the openstack command"),
-]
+from tests.clients import clients_bin
+
+pytestmark = pytest.mark.slow
 
 Run = Callable[..., Any]
 
@@ -48,7 +43,7 @@ def openstack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
                 "OS_IDENTITY_API_VERSION": "3",
             }
             done = subprocess.run(
-                [f"{CLIENTS}/openstack", *words],
+                [str(clients_bin() / "openstack"), *words],
                 check=False,
                 env=environment,
                 capture_output=True,
