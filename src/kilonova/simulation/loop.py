@@ -75,7 +75,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._moment
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]  # the stub ties the arguments to the callback's; we only pass them on
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
@@ -88,9 +88,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return self.call_later(seconds, callback, *args, context=self.neutral)
 
     def create_task(
-        self, coro: Any, *, name: str | None = None, context: contextvars.Context | None = None
+        self, coro: Any, *, name: object = None, context: contextvars.Context | None = None
     ) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, context=context)
+        task: asyncio.Task[Any] = asyncio.Task(
+            coro, loop=self, name=None if name is None else str(name), context=context
+        )
         task._log_destroy_pending = False  # type: ignore[attr-defined]
         return task
 

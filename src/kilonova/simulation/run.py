@@ -3,6 +3,8 @@
 import contextlib
 import gc
 import logging
+import sys
+import warnings
 from collections.abc import Iterator
 
 import structlog
@@ -50,9 +52,20 @@ class Simulator:
             )
             del world
             self._worlds += 1
-            if self._worlds % _GARBAGE_EVERY == 0:
-                gc.collect()
+        if self._worlds % _GARBAGE_EVERY == 0:
+            _bury()
         return outcome
+
+
+def _bury() -> None:
+    """Collect what is left of killed tasks. Their ``finally`` runs only now, when the world is over."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gc.collect()
+    finally:
+        sys.unraisablehook = hook
 
 
 @contextlib.contextmanager
@@ -63,9 +76,13 @@ def _silence() -> Iterator[None]:
     level, structured = logger.level, structlog.is_configured()
     logger.setLevel(logging.CRITICAL + 1)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    collecting = gc.isenabled()
+    gc.disable()
     try:
         yield
     finally:
+        if collecting:
+            gc.enable()
         logger.setLevel(level)
         if structured:
             structlog.configure(**before)

@@ -52,7 +52,7 @@ def _words(about: object) -> str:
     if isinstance(about, tuple):
         return " ".join(_words(part) for part in about)
     if isinstance(about, Message):
-        ids = [f"{name[:-3]}={_short(value)}" for name in ("server_id", "action_id") if (value := _id(about, name))]
+        ids = [f"{name[:-3]}={_short(own)}" for name in ("server_id", "action_id") if (own := _id(about, name))]
         rest = [f"{name}={value}" for name in _SHOWN if (value := getattr(about, name, None)) not in (None, "", [])]
         return " ".join([type(about).__name__, *ids, *rest])
     if isinstance(about, msgspec.Struct):

@@ -73,21 +73,22 @@ class World:
         await self._clock.sleep(1.0 + self._last_moment())
         self._heal()
         deadline = self._loop.time() + QUIET_WITHIN
-        quiet_since: float | None = None
+        well_since: float | None = None
         while not self.findings:
             await self._clock.sleep(1.0)
             now = self._loop.time()
-            quiet = all(task.done() for task in requests) and self._is_quiet()
-            late = now > deadline
-            wrong = self._check() if quiet or late else []
-            if not quiet or wrong:
-                quiet_since = None
-            elif quiet_since is None:
-                quiet_since = now
-            elif now - quiet_since >= _SETTLED:
+            quiet = all(request.done() for request in requests) and self._is_quiet()
+            if now > deadline:
+                self.findings.extend(self._check() if quiet else [*self._check(), _endless()])
                 break
-            if late:
-                self.findings.extend(wrong or [_endless()])
+            if not quiet:
+                well_since = None
+            elif well_since is None:
+                well_since = None if self._check() else now
+            elif now - well_since >= _SETTLED:
+                if not self._check():
+                    break
+                well_since = None
         self._after_all(requests)
 
     async def _at(self, operation: Operation) -> None:
@@ -110,13 +111,13 @@ class World:
 
     def _after_all(self, requests: list[asyncio.Task[None]]) -> None:
         for name, service in self._services.items():
-            for task in service.pulse():
-                self._find("task_died", name, f"its task {task!r} has ended by itself")
-        for task in requests:
-            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            for ended in service.pulse():
+                self._find("task_died", name, f"its task {ended!r} has ended by itself")
+        for request in requests:
+            if request.done() and (error := request.exception()) is not None:
                 raise error
-        for what, error in self.clients.surprises:
-            self._find("api_surprise", what, repr(error))
+        for what, surprise in self.clients.surprises:
+            self._find("api_surprise", what, repr(surprise))
 
     # --- processes ---------------------------------------------------------------------------------------------
 
