@@ -21,10 +21,11 @@ Ran = Callable[[str, str, bool], None]
 
 
 class Machine(Journal):
-    """One compute host below its agent. ``sick`` names the verbs that fail now, ``slow`` is what they take more, in seconds."""
+    """One compute host below its agent. ``sick`` names the verbs that fail now, they take up to ``pace`` and ``slow`` seconds."""
 
-    def __init__(self, host: str, settings: FakeSettings) -> None:
+    def __init__(self, host: str, settings: FakeSettings, pace: float) -> None:
         super().__init__(None)
+        self.pace = pace
         self.host = host
         self.settings = settings
         self.guests: dict[str, FakeGuest] = {}
@@ -65,7 +66,7 @@ class SimulatedDriver(FakeDriver):
     async def _work(self, verb: str, server_id: str | None, longest: float | None = None) -> None:
         """The time before the effect."""
         weather = self._weather
-        seconds = 0.05 * weather.source.random() + self._machine.slow * weather.source.random()
+        seconds = (self._machine.pace + self._machine.slow) * weather.source.random()
         if weather.strikes("hypervisor.slow"):
             seconds += weather.source.expovariate(0.2)
         await self._clock.sleep(seconds)

@@ -12,7 +12,10 @@ _ALWAYS = ("  fate  ", "  starts", "  dies", "  checker  ", "does not start")
 def schedule_lines(outcome: Outcome) -> Iterator[str]:
     """Who was to ask for what, and what was to go wrong."""
     schedule = outcome.schedule
-    yield f"seed {schedule.seed}: hosts for {schedule.slots_of_host} servers each, quota {schedule.quota}"
+    yield (
+        f"seed {schedule.seed}: hosts for {schedule.slots_of_host} servers each, quota {schedule.quota}, "
+        f"distance {schedule.distance:g}, pace {schedule.pace:g} s"
+    )
     if any(schedule.skews.values()):
         yield "clocks: " + ", ".join(f"{name} {skew:+.2f} s" for name, skew in schedule.skews.items() if skew)
     yield from (f"  asks  {operation.words()}" for operation in schedule.operations)

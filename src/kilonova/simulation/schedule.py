@@ -60,7 +60,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole world to be. ``skews``: seconds by which each process's wall clock is off."""
+    """A whole world to be. ``skews``: seconds by which each process's wall clock is off.
+
+    ``distance`` stretches every trip to the database and over the bus, ``pace`` is the most seconds an ordinary verb takes.
+    """
 
     seed: int
     operations: tuple[Operation, ...]
@@ -68,6 +71,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     skews: dict[str, float]
     slots_of_host: int
     quota: int
+    distance: float
+    pace: float
 
 
 def draw(seed: int) -> Schedule:
@@ -83,6 +88,8 @@ def draw(seed: int) -> Schedule:
         | {name: round(source.uniform(-30, 30), 3) if skewed else 0.0 for name in HOSTS},
         slots_of_host=source.choice((1, 2, 3, 8, 8)),
         quota=source.choice((2, 4, 10, 10, 10)),
+        distance=source.choice((1.0, 1.0, 10.0, 40.0)),
+        pace=source.choice((0.05, 0.3, 1.0, 4.0)),
     )
 
 

@@ -2,14 +2,13 @@
 
 from kilonova.model.clock import Random
 
-CALM: dict[str, float] = {}
-
 
 class Weather:
     """Asked by bus, database and machines before each of their deeds. One random source of its own."""
 
-    def __init__(self, source: Random) -> None:
+    def __init__(self, source: Random, distance: float) -> None:
         self.source = source
+        self._distance = distance
         self._chances: dict[str, float] = {}
         self._windows: list[dict[str, float]] = []
 
@@ -34,9 +33,9 @@ class Weather:
         return chance is not None and self.source.random() < chance
 
     def latency(self) -> float:
-        """The seconds an ordinary trip takes: mostly a millisecond, sometimes much more."""
+        """The seconds an ordinary trip takes: mostly a millisecond times the distance, sometimes much more."""
         drawn = self.source.random()
-        return 0.002 * drawn if drawn < 0.97 else 0.2 * self.source.random()
+        return self._distance * (0.002 * drawn if drawn < 0.98 else 0.1 * self.source.random())
 
     def _sum_up(self) -> None:
         self._chances = {}

@@ -42,13 +42,13 @@ class World:
         self._loop = loop
         self._storage = storage
         self._source = Random(f"{schedule.seed} world")
-        self._weather = Weather(Random(f"{schedule.seed} weather"))
+        self._weather = Weather(Random(f"{schedule.seed} weather"), schedule.distance)
         self._broker = Broker(loop, self._weather, self.trace, self._surprised)
         self._roads = Roads()
         self._config = services.configuration(schedule.quota)
         size = schedule.slots_of_host
         machine = FakeSettings(vcpus=size, memory_mb=512 * size, disk_gb=64)
-        self.machines = {host: Machine(host, machine) for host in HOSTS}
+        self.machines = {host: Machine(host, machine, schedule.pace) for host in HOSTS}
         self._processes: dict[str, Process] = {}
         self._lives: dict[str, int] = {}
         self._services: dict[str, services.Service] = {}
