@@ -7,7 +7,6 @@ be left on the machine: that is asserted.
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
