@@ -112,6 +112,7 @@ class ComputeConfig(Section):
     disk_ratio: float = Field(1.0, gt=0, description="Virtual disk per real disk.")
     reserved_memory_mb: int = Field(512, ge=0, description="Memory kept for the host itself.")
     shutdown_grace: float = Field(15.0, ge=0, description="Seconds a guest gets to shut down by itself.")
+    resume_guests: bool = Field(True, description="At start, run the guests again that `kilonova stop` shut down.")
     accelerator: Literal["auto", "kvm", "tcg"] = Field("auto", description="auto: KVM where a probe guest boots.")
     fake_hosts: int = Field(1, ge=1, description="With driver fake: this many hosts in one process.")
     fake_delay: float = Field(0.0, ge=0, description="With driver fake: mean seconds a verb takes.")

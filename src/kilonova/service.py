@@ -152,6 +152,7 @@ class Process:
 
     async def _start_compute(self) -> None:
         from kilonova.compute.agent import Agent
+        from kilonova.compute.resume import ResumeList
         from kilonova.hypervisors import open_driver
 
         config = self.config.compute
@@ -162,7 +163,7 @@ class Process:
         self._stops.append((COMPUTE, lambda: _drain_all(agents)))
         for host in hosts:
             directory = self.config.state_dir.absolute() / "hosts" / host
-            self._locks.append(_lock_host(directory, host))
+            self._locks.append(lock_host(directory, host))
             driver, capabilities = await open_driver(self.config, directory, self.clock, self.random)
             agent = Agent(
                 driver,
@@ -175,6 +176,7 @@ class Process:
                 actions=self.config.actions,
                 membership=self.config.membership,
                 messaging=self.config.messaging,
+                resume=ResumeList(directory) if config.resume_guests else None,
             )
             await agent.start(capabilities)
             agents.append(agent)
@@ -235,11 +237,11 @@ def _make_bus(config: Config, clock: Clock, random: Random) -> Bus:
     return RabbitBus(options.url, clock, random, settings)
 
 
-def _lock_host(directory: Path, host: str) -> IO[str]:
+def lock_host(directory: Path, host: str) -> IO[str]:
     """One nova-compute per host: two would pull the same guests' strings."""
     directory.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        lock = stack.enter_context((directory / "lock").open("w"))
+        lock = stack.enter_context((directory / "nova-compute.lock").open("w"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,14 +99,49 @@ async def test_guests_reach_each_other_and_keep_their_files(world: QemuWorld) ->
         assert "kept" in await shell.run("cat kept")
 
 
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh client")
+async def test_the_key_of_the_request_opens_the_guest(world: QemuWorld, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    await output_of("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+    spec = world.spec(public_key=key.with_suffix(".pub").read_text(), key_name="mine")
+    await running_spec(world, spec)
+    await console_has(world.driver, spec.server_id, READY)
+    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes"]
+    address = spec.nics[0].address
+    assert await output_of("ssh", *options, "-i", key, f"cirros@{address}", "sudo id -u; hostname") == "0\nserver-1\n"
+    assert "denied" in await output_of("ssh", *options, "-i", key, f"root@{address}", "id", fails=True)
+
+
+async def output_of(*argv: str | Path, fails: bool = False) -> str:
+    """What a program prints; with ``fails`` what it complains about."""
+    process = await asyncio.create_subprocess_exec(
+        *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, errors = await process.communicate()
+    assert (process.returncode != 0) is fails, errors.decode()
+    return (errors if fails else output).decode()
+
+
 async def running_spec(world: QemuWorld, spec: GuestSpec) -> None:
     await world.driver.prepare(spec, silent)
     await world.driver.release(spec.server_id)
 
 
-async def test_a_soft_shutdown_is_quick(world: QemuWorld) -> None:
+async def test_user_data_that_never_ends_does_not_hold_up_the_guest(world: QemuWorld) -> None:
+    spec = world.spec(user_data="#!/bin/sh\nwhile :; do sleep 60; done\n")
+    await running_spec(world, spec)
+    said = await console_has(world.driver, spec.server_id, READY)
+    assert "user data status running" in said
+
+
+async def test_a_guest_restarts_itself_and_shuts_down_softly(world: QemuWorld) -> None:
     server = await running(world)
     await console_has(world.driver, server, READY)
+    pid = world.pid(server)
+    async with Login(world.instances / server) as shell:
+        await shell.run("sudo reboot")
+    await console_has(world.driver, server, READY, times=2)
+    assert world.pid(server) == pid, "a restart from inside is the same process"
     loop = asyncio.get_running_loop()
     began = loop.time()
     await world.driver.power_off(server, 60)
@@ -383,6 +419,12 @@ async def test_missing_rights_are_named(tmp_path: Path, monkeypatch: pytest.Monk
         patch.setattr(machine, "TUN", tmp_path / "tun")
         with pytest.raises(Misconfigured, match="tun"):
             await driver.start()
+
+
+async def test_one_agent_for_one_directory(world: QemuWorld) -> None:
+    second = world.make()
+    with pytest.raises(Misconfigured, match="another agent"):
+        await second.start()
 
 
 async def test_the_bridge_is_made_once_and_does_not_forward(world: QemuWorld) -> None:

@@ -1,15 +1,21 @@
-"""A cloud's neighbours in this process, on SQLite in a directory of the test: what the functional tests drive."""
+"""A cloud's neighbours in this process: what the functional tests drive.
 
+On SQLite in a directory of the test, or on the database that ``KILONOVA_TEST_DATABASE`` names, which is emptied.
+"""
+
+import os
 import random
 from pathlib import Path
 from typing import Any
 
 import httpx
+from sqlalchemy.engine import Connection
 
 from kilonova import identity, image, network
+from kilonova.database import tables
 from kilonova.database.connection import Database, DatabaseSettings, open_database
 from kilonova.database.schema import ensure_schema
-from kilonova.model.clock import Ids
+from kilonova.model.clock import Clock, Ids
 
 PASSWORD = "correct horse"
 START = 1_790_000_000_000_000
@@ -37,7 +43,7 @@ class FakeClock:
 class Neighbours:
     """Everything a test needs; made by :func:`start`."""
 
-    clock: FakeClock
+    clock: Any
     ids: Ids
     rng: random.Random
     database: Database
@@ -82,16 +88,25 @@ def by_password(name: str, password: str = PASSWORD) -> dict[str, Any]:
     return {"methods": ["password"], "password": {"user": user}}
 
 
-async def start(tmp_path: Path, url: str | None = None, *, cidr: str = "10.200.0.0/16", **images: Any) -> Neighbours:
+def _empty(connection: Connection) -> None:
+    for table in tables.metadata.sorted_tables:
+        connection.execute(table.delete())
+
+
+async def start(
+    tmp_path: Path, url: str | None = None, *, clock: Clock | None = None, cidr: str = "10.200.0.0/16", **images: Any
+) -> Neighbours:
     """Schema, bootstrap, applications."""
     n = Neighbours()
     n.state_dir = tmp_path
-    n.clock = FakeClock()
+    n.clock = clock or FakeClock()
     n.rng = random.Random(7)
     n.ids = Ids(n.rng)
-    settings = DatabaseSettings(url=url or f"sqlite:///{tmp_path / 'cloud.db'}", durable=False)
+    url = url or os.environ.get("KILONOVA_TEST_DATABASE") or f"sqlite:///{tmp_path / 'cloud.db'}"
+    settings = DatabaseSettings(url=url, durable=False)
     n.database = open_database(settings, n.clock, n.rng)
     await ensure_schema(n.database)
+    await n.database.run(_empty)
     n.identity = await identity.open_identity(
         n.database,
         clock=n.clock,

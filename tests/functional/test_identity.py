@@ -362,3 +362,8 @@ async def test_bootstrap_twice_changes_nothing(cloud: Neighbours) -> None:
     await cloud.token()
     with pytest.raises(AssertionError):
         await cloud.token(password="another")
+
+
+@pytest.mark.parametrize("path", ["users?name=%00", "users/%00", "projects?domain_id=a%00b"])
+async def test_nul_characters_are_400(admin: httpx.AsyncClient, path: str) -> None:
+    assert (await admin.get(f"/identity/v3/{path}")).status_code == 400

@@ -282,3 +282,45 @@ async def test_a_failing_start_says_so_and_goes_back(world: World, client: Clien
     assert actions[0]["action"] == "start" and "told to fail" in (actions[0]["message"] or "")
     await client("POST", f"/servers/{server_id}/action", {"os-start": None})
     await client.until(server_id, "ACTIVE")
+
+
+async def test_a_delete_that_the_host_cannot_do_still_ends(world: World, client: Client) -> None:
+    server_id = await client.boot()
+    host = (await client.until(server_id, "ACTIVE"))["OS-EXT-SRV-ATTR:host"]
+    await until_running(world, host, server_id)
+    world.drivers[host].inject(Fault(verb="destroy", times=-1))
+    await delete(client, server_id)
+    world.drivers[host]._faults.clear()
+    async with asyncio.timeout(300):  # reconcile finds the guest of a deleted server
+        while await world.drivers[host].list_guests():
+            await asyncio.sleep(1.0)
+    await nothing_left(world)
+
+
+async def test_a_create_before_any_host_has_reported_waits_for_one(world: World, client: Client) -> None:
+    from sqlalchemy import text
+
+    for agent in world.agents.values():
+        await agent.drain(1.0)
+    await world.database.run(lambda connection: connection.execute(text("DELETE FROM hosts")))
+    await world.database.run(lambda connection: connection.execute(text("DELETE FROM services")))
+    server_id = await client.boot()
+    await asyncio.sleep(1.0)
+    assert (await client.show(server_id))["status"] == "BUILD"
+    world.agents = {name: world.agent(name) for name in world.drivers}
+    for agent in world.agents.values():
+        await agent.start()
+    await client.until(server_id, "ACTIVE")
+
+
+async def test_the_whole_way_of_a_request_is_recorded(world: World, client: Client) -> None:
+    server_id = await client.boot()
+    server = await client.until(server_id, "ACTIVE")
+    path = f"/servers/{server_id}/os-instance-actions"
+    [action] = (await client("GET", path, token="admin")).json()["instanceActions"]
+    shown = (await client("GET", f"{path}/{action['request_id']}", token="admin")).json()["instanceAction"]
+    names = [event["event"] for event in shown["events"]]
+    way = ["api.request", "message.schedule", "schedule", "message.build", "message.finish", "conductor.record"]
+    assert [name for name in names if name in way] == way
+    schedule = next(event for event in shown["events"] if event["event"] == "schedule")
+    assert server["OS-EXT-SRV-ATTR:host"] in str(schedule["details"])

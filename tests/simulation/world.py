@@ -20,7 +20,7 @@ from kilonova.hypervisor.fake.settings import FakeSettings
 from kilonova.image.protocol import Image
 from kilonova.messaging.local import LocalBus
 from kilonova.messaging.settings import BusSettings
-from kilonova.model.clock import Ids
+from kilonova.model.clock import Clock, Ids
 from kilonova.model.context import Caller
 from kilonova.model.errors import NotFound, Unauthenticated
 from kilonova.model.guest import GuestState, ImageTicket, Nic
@@ -86,14 +86,14 @@ class CountingNetworks:
 class World:
     """The services, started and stopped together."""
 
-    def __init__(self, directory: Path, *, hosts: int = 2, **overrides: object) -> None:
+    def __init__(self, directory: Path, *, hosts: int = 2, clock: Clock | None = None, **overrides: object) -> None:
         self.config = Config.model_validate(
             {
                 "state_dir": directory,
                 **overrides,
             }
         )
-        self.clock = VirtualClock()
+        self.clock: Clock = clock or VirtualClock()
         self.random = random.Random(7)
         self.ids = Ids(self.random)
         self.database: Database = open_database(

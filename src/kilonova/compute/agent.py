@@ -14,6 +14,7 @@ from kilonova.compute.conductor import ConductorClient
 from kilonova.compute.destroy import destroy
 from kilonova.compute.power import power_off, power_on, reboot
 from kilonova.compute.reconcile import Reconciler
+from kilonova.compute.resume import ResumeList
 from kilonova.compute.step import StepRun
 from kilonova.compute.workplace import Workplace
 from kilonova.config import ActionsConfig, ComputeConfig, MembershipConfig, MessagingConfig
@@ -57,6 +58,7 @@ class Agent:
         actions: ActionsConfig,
         membership: MembershipConfig,
         messaging: MessagingConfig,
+        resume: ResumeList | None = None,
     ) -> None:
         self.host = host
         self.driver = driver
@@ -70,7 +72,13 @@ class Agent:
         self._conductor = ConductorClient(bus, clock, random, timeout=messaging.call_timeout)
         self._workplace = Workplace()
         self._reconciler = Reconciler(
-            driver, self._conductor, clock, self._workplace, host=host, incarnation=self._incarnation
+            driver,
+            self._conductor,
+            clock,
+            self._workplace,
+            host=host,
+            incarnation=self._incarnation,
+            resume=resume,
         )
         self._capabilities: Capabilities | None = None
         self._reported: HostResources | None = None
@@ -126,7 +134,11 @@ class Agent:
         """One step. Acknowledged once its end is recorded, or it turned out to be somebody else's."""
         if not isinstance(delivery.message, PerformStep):
             raise Invalid(f"nova-compute does not know {type(delivery.message).__name__}")
-        await self._perform(delivery.message, delivery.context, delivery)
+        try:
+            await self._perform(delivery.message, delivery.context, delivery)
+        except Unavailable as error:
+            # The database has the action: the sweep asks again. A message that comes back would only be a second hint.
+            log.warning("step not begun; the sweep sends it", action=delivery.message.action_id, error=error.message)
         return None
 
     async def _resume(self, asked: PerformStep) -> None:

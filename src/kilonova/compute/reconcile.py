@@ -5,9 +5,12 @@ that changed by themselves: report. A guest that ran and belongs to nobody here:
 policy.
 """
 
+import asyncio
+
 import structlog
 
 from kilonova.compute.conductor import ConductorClient
+from kilonova.compute.resume import ResumeList
 from kilonova.compute.workplace import Workplace
 from kilonova.hypervisor.driver import Driver
 from kilonova.messaging.contract import (
@@ -21,6 +24,7 @@ from kilonova.messaging.contract import (
 )
 from kilonova.model.clock import Clock
 from kilonova.model.context import RequestContext
+from kilonova.model.errors import KilonovaError
 from kilonova.model.guest import Guest, GuestState
 from kilonova.model.server import PowerState, VmState
 
@@ -35,6 +39,7 @@ POWER = {
 }
 
 _CONTEXT = RequestContext(request_id="req-reconcile")
+_RESUMED_AT_ONCE = 4
 
 
 class Reconciler:
@@ -49,6 +54,7 @@ class Reconciler:
         *,
         host: str,
         incarnation: str,
+        resume: ResumeList | None = None,
     ) -> None:
         self._driver = driver
         self._conductor = conductor
@@ -56,6 +62,7 @@ class Reconciler:
         self._workplace = workplace
         self._host = host
         self._incarnation = incarnation
+        self._resume_list = resume
 
     async def once(self, *, taking_over: bool) -> list[PerformStep]:
         """One comparison; returns the steps that wait to be begun here.
@@ -72,6 +79,8 @@ class Reconciler:
             _CONTEXT,
             patience=10.0 if taking_over else 0.0,
         )
+        if taking_over and self._resume_list is not None:
+            await self._resume(work.servers, self._resume_list)
         changed = [
             report
             for server in work.servers
@@ -88,6 +97,28 @@ class Reconciler:
         if changed:
             await self._conductor.ask(ReportGuests(host=self._host, changed=changed), Acknowledged, _CONTEXT)
         return work.steps
+
+    async def _resume(self, servers: list[ServerOnHost], listed: ResumeList) -> None:
+        """Power on what was shut down together with the cloud. What cannot be is reported as it is: off."""
+        wanted = listed.read()
+        bound = asyncio.Semaphore(_RESUMED_AT_ONCE)
+
+        async def power_on(server_id: str) -> None:
+            async with bound:
+                try:
+                    await self._driver.power_on(server_id)
+                    log.info("guest runs again, as before the cloud was stopped", server=server_id, host=self._host)
+                except KilonovaError as error:
+                    log.error("guest does not run again", server=server_id, host=self._host, error=error.message)
+
+        await asyncio.gather(
+            *(
+                power_on(server.server_id)
+                for server in servers
+                if server.server_id in wanted and server.vm_state == VmState.ACTIVE and not server.busy
+            )
+        )
+        listed.clear()
 
     async def _compare(self, server: ServerOnHost, listed: Guest | None) -> GuestChanged | None:
         matches = listed is not None and POWER[listed.state] == server.power_state

@@ -32,8 +32,12 @@ class DeadLetters:
         if action_id is None:
             return None
         action = await self._database.run(actions.find, action_id)
-        if action is None or action.finished_at is not None:
-            return None
+        if (
+            action is None
+            or action.finished_at is not None
+            or action.epoch != getattr(delivery.message, "epoch", None)
+        ):
+            return None  # it went on without this message
         reason = f"'{action.kind}' failed at its step '{action.step}': its message could not be handled"
         try:
             await self._database.run(

@@ -8,10 +8,10 @@ from kilonova.config import ActionsConfig
 from kilonova.database import engine
 from kilonova.database.connection import Database
 from kilonova.messaging.bus import Delivery
-from kilonova.messaging.contract import Message, PerformStep, TimelineEvent
+from kilonova.messaging.contract import Message, PerformStep
 from kilonova.model.action import Action
 from kilonova.model.clock import Clock, Ids
-from kilonova.model.errors import KilonovaError, Stale
+from kilonova.model.errors import KilonovaError, Stale, Unavailable
 from kilonova.network.protocol import NetworkService
 from kilonova.telemetry.timeline import Timeline
 
@@ -51,7 +51,7 @@ class Releaser:
 
     async def _follow_up(self, action: Action) -> None:
         try:
-            await self._release(action.id, action.server_id, action.epoch, [])
+            await self._release(action.id, action.server_id, action.epoch)
         except KilonovaError as error:
             log.warning("the sweep will release this server", server=action.server_id, error=error.message)
 
@@ -73,15 +73,16 @@ class Releaser:
                 lease=self._lease,
                 events=timeline.take(),
             )
+            await self._release(begun.action.id, begun.server.id, begun.action.epoch)
         except Stale as stale:
             log.info("step dropped", action=asked.action_id, reason=stale.message)
-            return None
-        await self._release(begun.action.id, begun.server.id, begun.action.epoch, [])
+        except Unavailable as error:
+            # The database has the action: the sweep asks again. A message that comes back would only be a second hint.
+            log.warning("the sweep will release this server", server=asked.server_id, error=error.message)
         return None
 
-    async def _release(self, action_id: str, server_id: str, epoch: int, events: list[TimelineEvent]) -> None:
+    async def _release(self, action_id: str, server_id: str, epoch: int) -> None:
         timeline = Timeline(self._clock, "nova-conductor", self._host)
-        timeline.events = events
         with timeline.span("release"):
             await self._networks.release(server_id)
         await self._database.run(

@@ -43,7 +43,9 @@ class Conductor:
         self._releaser = Releaser(database, clock, ids, networks, host=host, config=config.actions)
         steps = Steps(database, bus, clock, networks, images, self._releaser, host=host, config=config.actions)
         hosts = Hosts(database, clock, ids, config=config.actions)
-        self.sweep = Sweep(database, bus, clock, config=config.actions, membership_config=config.membership)
+        self.sweep = Sweep(
+            database, bus, clock, host=host, config=config.actions, membership_config=config.membership
+        )
         self._dead_letters = DeadLetters(database, clock)
         self._handlers: dict[type[Message], Callable[[Delivery], Awaitable[Message | None]]] = {
             **steps.handlers(),
@@ -59,6 +61,7 @@ class Conductor:
             await self._bus.serve(CONDUCTOR, self.handle, concurrency=_CONCURRENCY),
             await self._bus.serve(DEAD_LETTER, self._dead_letters.handle, concurrency=1),
         ]
+        self.sweep.distrust()
         if self._bus.volatile:
             await self.sweep.resume_all()
         self._sweeping = asyncio.get_running_loop().create_task(self.sweep.run(), name="sweep")

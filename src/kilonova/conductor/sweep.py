@@ -14,6 +14,7 @@ from kilonova.messaging.bus import Bus
 from kilonova.model.action import KINDS, Action, Limits, Performer, remedy
 from kilonova.model.clock import Clock
 from kilonova.model.errors import KilonovaError, Stale, Unavailable
+from kilonova.telemetry.timeline import Timeline
 
 log = structlog.get_logger()
 
@@ -27,14 +28,17 @@ class Sweep:
         bus: Bus,
         clock: Clock,
         *,
+        host: str,
         config: ActionsConfig,
         membership_config: MembershipConfig,
     ) -> None:
         self._database = database
         self._bus = bus
         self._clock = clock
+        self._host = host
         self._config = config
         self._down_after = membership_config.down_after
+        self._blind_until = 0.0
         self._limits = Limits(
             attempts=config.attempts,
             max_hosts=config.max_hosts,
@@ -49,10 +53,17 @@ class Sweep:
             try:
                 await self.once()
             except Unavailable as error:
+                self.distrust()
                 log.warning("sweep put off", error=error.message)
+
+    def distrust(self) -> None:
+        """We, or the database, or the broker were away: that hosts were silent says nothing until they had time to report."""
+        self._blind_until = self._clock.monotonic() + self._down_after
 
     async def once(self) -> int:
         """One sweep; the number of actions it did something about."""
+        if not self._bus.connected:
+            self.distrust()
         late = await self._database.run(actions.late, self._clock.now(), self._config.sweep_batch)
         done = 0
         for action in late:
@@ -75,8 +86,10 @@ class Sweep:
         host = server.host if server is not None else None
         step = KINDS[action.kind].step(action.step)
         now = self._clock.now()
-        host_up = step.performer is not Performer.COMPUTE or membership.compute_up(
-            connection, host, now, self._down_after
+        host_up = (
+            step.performer is not Performer.COMPUTE
+            or self._clock.monotonic() < self._blind_until
+            or membership.compute_up(connection, host, now, self._down_after)
         )
         chosen = remedy(action, host_up=host_up, now=now, limits=self._limits)
         log.info(
@@ -89,8 +102,16 @@ class Sweep:
             host=host,
             remedy=str(chosen),
         )
+        timeline = Timeline(self._clock, "nova-conductor", self._host)
+        timeline.add(f"sweep.{chosen}", now, details={"step": action.step, "state": action.state, "host": host})
         return engine.take_over(
-            connection, action, chosen, now=now, dispatch=self._dispatch, message=_reason(action, host, host_up)
+            connection,
+            action,
+            chosen,
+            now=now,
+            dispatch=self._dispatch,
+            message=_reason(action, host, host_up),
+            events=timeline.events,
         )
 
     async def _send(self, action: Action, sent: Outgoing) -> None:

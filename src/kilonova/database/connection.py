@@ -155,6 +155,7 @@ class NetworkDatabase:
             max_overflow=0,
             pool_timeout=settings.statement_timeout,
             pool_recycle=1800,
+            pool_reset_on_return=None,  # run() always ends its transaction; another ROLLBACK is a round trip for nothing
             isolation_level="READ COMMITTED",
             connect_args=arguments,
         )

@@ -271,6 +271,8 @@ def fail(
     outgoing = None
     if elsewhere:
         outgoing = _reschedule(connection, action, now, dispatch, message)
+    elif action.kind == DELETE.name:
+        _put_off(connection, action, now, dispatch, message)
     else:
         _give_up(connection, action, message, details, now)
     actions.record(connection, action_id, events)
@@ -293,6 +295,14 @@ def _reschedule(connection: Connection, action: Action, now: int, dispatch: int,
     ledger.give_back(connection, server.id)
     moved = msgspec.structs.replace(action, epoch=action.epoch + 1, step="schedule", excluded_hosts=excluded)
     return step_message(moved, msgspec.structs.replace(server, host=None, addresses=[]))
+
+
+def _put_off(connection: Connection, action: Action, now: int, dispatch: int, reason: str) -> None:
+    """A delete only goes forward: the sweep asks again, and after the last attempt goes on without the host."""
+    waiting = _queued(KINDS[action.kind].step(action.step), action.epoch + 1, now, dispatch)
+    waiting |= {"attempts": action.attempts, "message": reason}
+    if not actions.change(connection, action.id, waiting, epoch=action.epoch, states=_OPEN):
+        raise Stale(f"action {action.id} is past epoch {action.epoch}")
 
 
 def _give_up(connection: Connection, action: Action, message: str, details: str, now: int) -> None:
@@ -369,11 +379,12 @@ def take_over(
     now: int,
     dispatch: int,
     message: str,
-    details: str = "",
+    events: Sequence[TimelineEvent] = (),
 ) -> Outgoing | None:
     """Apply the sweep's remedy to a late action. Raises ``Stale`` if somebody was faster."""
+    actions.record(connection, action.id, events)
     if remedy is Remedy.FAIL:
-        _give_up(connection, action, message, details, now)
+        _give_up(connection, action, message, "", now)
         return None
     if remedy is Remedy.RESCHEDULE:
         return _reschedule(connection, action, now, dispatch, message)

@@ -154,6 +154,17 @@ def _exceeded(
     )
 
 
+def room(connection: Connection, project_id: str, each: Mapping[str, int], defaults: Mapping[str, int]) -> int | None:
+    """How many more of ``each`` the project's limits allow now; None for any number."""
+    allowed, used = limits(connection, project_id, defaults), usages(connection, project_id)
+    fits = [
+        max(allowed[resource] - used.get(resource, 0), 0) // amount
+        for resource, amount in each.items()
+        if amount > 0 and allowed.get(resource, -1) >= 0
+    ]
+    return min(fits) if fits else None
+
+
 def drop_quota(connection: Connection, project_id: str, amounts: Mapping[str, int]) -> None:
     """Count use that has ended."""
     for resource in sorted(amounts):

@@ -17,6 +17,8 @@ from kilonova.network.addresses import address_at, host_address, new_mac, pool, 
 from kilonova.network.protocol import RequestedNic
 
 MAC_ATTEMPTS = 8
+Locked = dict[str, tuple[Network, Subnet]]
+"""Networks by id, each with the subnet whose row this transaction has locked."""
 
 
 def take_address(connection: Connection, subnet: Subnet, port_id: str, wanted: str | None = None) -> FixedIp:
@@ -42,13 +44,10 @@ def take_address(connection: Connection, subnet: Subnet, port_id: str, wanted: s
     return taken
 
 
-def create_port(connection: Connection, port: Port, wanted: str | None = None) -> tuple[Port, list[FixedIp]]:
-    """A port with one address. Raises ``Conflict`` if its MAC address is taken on the network."""
-    subnet = queries.subnet_of(connection, port.network_id, lock=True)
-    if subnet is None:
-        raise Conflict(f"Network {port.network_id} has no subnet to take an address from.")
+def create_port(connection: Connection, subnet: Subnet, port: Port, wanted: str | None = None) -> FixedIp:
+    """A port with one address of the (locked) subnet. Raises ``Conflict`` if its MAC address is taken."""
     queries.insert(connection, port, f"MAC address {port.mac_address} is in use on this network.")
-    return port, [take_address(connection, subnet, port.id, wanted)]
+    return take_address(connection, subnet, port.id, wanted)
 
 
 def free_mac(connection: Connection, network_id: str, ids: Ids) -> str:
@@ -77,20 +76,18 @@ def bind(connection: Connection, ids: Ids, binding: Binding, requested: Sequence
     have = {port.device_index: port for port in queries.ports_of_server(connection, binding.server_id)}
     nics = []
     for index, entry in enumerate(requested):
-        port = have.get(index)
+        port, address = have.get(index), None
         if port is None and entry.port_id is not None:
             port = _attach(connection, binding, entry.port_id, index)
         elif port is None:
-            port = _create(connection, ids, binding, entry, index)
+            port, address = _create(connection, ids, binding, networks, entry, index)
         elif port.host != binding.host:
             queries.update(connection, Port, port.id, {"host": binding.host})
-        nics.append(_nic(connection, networks, port))
+        nics.append(_nic(connection, networks, port, address))
     return nics
 
 
-def _lock_networks(
-    connection: Connection, binding: Binding, requested: Sequence[RequestedNic]
-) -> dict[str, tuple[Network, Subnet]]:
+def _lock_networks(connection: Connection, binding: Binding, requested: Sequence[RequestedNic]) -> Locked:
     """Lock every network concerned, always in the same order, so that two servers cannot wait for each other."""
     wanted = set()
     for entry in requested:
@@ -108,7 +105,9 @@ def _lock_networks(
     return found
 
 
-def _create(connection: Connection, ids: Ids, binding: Binding, entry: RequestedNic, index: int) -> Port:
+def _create(
+    connection: Connection, ids: Ids, binding: Binding, networks: Locked, entry: RequestedNic, index: int
+) -> tuple[Port, FixedIp]:
     network_id = entry.network_id or binding.default_network
     port = Port(
         id=ids.uuid(),
@@ -123,8 +122,11 @@ def _create(connection: Connection, ids: Ids, binding: Binding, entry: Requested
         status="ACTIVE",
         created_at=binding.now,
     )
-    create_port(connection, port, entry.fixed_ip)
-    return port
+    network, subnet = networks[network_id]
+    taken = create_port(connection, subnet, port, entry.fixed_ip)
+    if entry.fixed_ip is None:  # the next card's search goes on behind this one, as the stored cursor says
+        networks[network_id] = (network, msgspec.structs.replace(subnet, cursor=taken.position + 1))
+    return port, taken
 
 
 def _attach(connection: Connection, binding: Binding, port_id: str, index: int) -> Port:
@@ -146,11 +148,11 @@ def _attach(connection: Connection, binding: Binding, port_id: str, index: int) 
     return attached
 
 
-def _nic(connection: Connection, networks: dict[str, tuple[Network, Subnet]], port: Port) -> Nic:
+def _nic(connection: Connection, networks: Locked, port: Port, address: FixedIp | None) -> Nic:
     if port.network_id not in networks:
         raise Conflict(f"Port {port.id} of this server is on another network than the one asked for.")
     network, subnet = networks[port.network_id]
-    addresses = queries.addresses_of(connection, [port.id])[port.id]
+    addresses = [address] if address is not None else queries.addresses_of(connection, [port.id])[port.id]
     return Nic(
         port_id=port.id,
         network_id=network.id,

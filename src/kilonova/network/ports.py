@@ -96,7 +96,7 @@ def _create(
         raise Conflict("Quota exceeded for resources: ['port'].")
     if not port.mac_address:
         port = msgspec.structs.replace(port, mac_address=allocation.free_mac(connection, network.id, ids))
-    return allocation.create_port(connection, port, fixed_ip.get("ip_address"))
+    return port, [allocation.create_port(connection, subnet, port, fixed_ip.get("ip_address"))]
 
 
 def _check_attributes(caller: Caller, project_id: str, body: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from kilonova.telemetry.timeline import Timeline
 
 log = structlog.get_logger()
 
+_PAUSE = 0.25  # seconds between two looks for hosts that have not reported yet
 _TRIES = 20  # claims one request may lose to others before it waits for its message to come again
 
 
@@ -48,9 +49,11 @@ class Scheduler:
         self._view: HostView | None = None
         self._read_at = 0.0
         self._subscription: Subscription | None = None
+        self._patient_until = 0.0
 
     async def start(self) -> None:
         """Begin to take requests."""
+        self._patient_until = self._clock.monotonic() + self._down_after
         self._subscription = await self._bus.serve(SCHEDULER, self.handle, concurrency=self._config.concurrency)
 
     async def drain(self, timeout: float) -> None:
@@ -62,7 +65,11 @@ class Scheduler:
         """One message of the queue."""
         if not isinstance(delivery.message, ScheduleServer):
             raise Invalid(f"the scheduler does not know {type(delivery.message).__name__}")
-        await self._schedule(delivery, delivery.message)
+        try:
+            await self._schedule(delivery, delivery.message)
+        except Unavailable as error:
+            # The database has the action: the sweep asks again. A message that comes back would only be a second hint.
+            log.warning("the sweep will send this request", action=delivery.message.action_id, error=error.message)
         return None
 
     async def _schedule(self, delivery: Delivery, request: ScheduleServer) -> None:
@@ -72,6 +79,9 @@ class Scheduler:
         for attempt in range(_TRIES):
             view = await self._current_view(fresh=attempt > 0)
             decision = self._decide(view, request)
+            if decision.row is None:
+                decision = await self._patiently(request, decision)
+                view = await self._current_view()
             try:
                 if decision.row is None:
                     await self._refuse(request, decision, timeline, started_at)
@@ -84,6 +94,13 @@ class Scheduler:
             return
         raise Unavailable(f"server {request.guest.server_id}: lost {_TRIES} claims in a row")
 
+    async def _patiently(self, request: ScheduleServer, decision: Decision) -> Decision:
+        """Just after our start hosts may not have had the time to report: wait for them before saying no."""
+        while decision.row is None and self._clock.monotonic() < self._patient_until and _may_yet_come(decision):
+            await self._clock.sleep(_PAUSE)
+            decision = self._decide(await self._current_view(fresh=True), request)
+        return decision
+
     def _decide(self, view: HostView, request: ScheduleServer) -> Decision:
         return decide(
             view,
@@ -94,7 +111,7 @@ class Scheduler:
             random=self._random,
         )
 
-    async def _current_view(self, *, fresh: bool) -> HostView:
+    async def _current_view(self, *, fresh: bool = False) -> HostView:
         now = self._clock.monotonic()
         if self._view is None or fresh or len(self._view) == 0 or now - self._read_at > self._config.refresh:
             self._view = await self._database.run(load, self._clock.now(), self._down_after)
@@ -156,3 +173,8 @@ class Scheduler:
             now=self._clock.now(),
             events=timeline.events,
         )
+
+
+def _may_yet_come(decision: Decision) -> bool:
+    """Whether a host that is only silent, or not there yet, could have taken it."""
+    return decision.considered == 0 or "ComputeFilter" in decision.counts

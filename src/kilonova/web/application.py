@@ -7,7 +7,7 @@ the request id; what nobody expected becomes a 500 that says only where to look.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 import msgspec
 import structlog
@@ -119,6 +119,8 @@ class Application:
         return call
 
     async def _answer(self, call: Call, receive: Receive) -> Reply:
+        if "\x00" in call.path or any("\x00" in value for values in call.query.values() for value in values):
+            raise Invalid("The URL holds a NUL character.")  # PostgreSQL's text cannot, and no name here may
         open_route = self._open_route(call)
         if open_route is None:
             await self._authenticate(call)
@@ -165,7 +167,6 @@ class Application:
                 raise _unknown_action(match, call, action)
             raise NotFound("The resource could not be found.")
         route, call.params = found
-        call.params = {name: unquote(value) for name, value in call.params.items()}
         if route.streams:
             call.upload = Upload(receive, self.family.upload_limit)
         elif action is None and (route.body or call.method in ("POST", "PUT", "PATCH")):

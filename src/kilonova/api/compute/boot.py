@@ -20,6 +20,7 @@ from kilonova.network.protocol import RequestedNic
 from kilonova.web.call import Call
 from kilonova.web.schema import is_uuid
 
+_MOST_AT_ONCE = 1000  # servers of one request: they are written in one transaction
 _TRUE = {"true", "1", "on", "yes"}
 
 
@@ -105,7 +106,9 @@ def _counts(body: dict[str, Any]) -> tuple[int, int]:
     largest = int(body.get("max_count", smallest))
     if smallest > largest:
         raise Invalid("min_count must be <= max_count")
-    return smallest, largest
+    if smallest > _MOST_AT_ONCE:
+        raise Invalid(f"One request can create {_MOST_AT_ONCE} servers at most.")
+    return smallest, min(largest, _MOST_AT_ONCE)
 
 
 def _named(
@@ -217,7 +220,7 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
         "key_name": boot.keypair.name if boot.keypair else None,
         "public_key": boot.keypair.public_key if boot.keypair else None,
         "user_data": body.get("user_data"),
-        "config_drive": str(body.get("config_drive") or "").lower() in _TRUE,
+        "config_drive": _config_drive(body, image),
         "metadata": body.get("metadata", {}),
         "tags": sorted(set(body.get("tags", []))),
         "networks": [msgspec.to_builtins(nic) for nic in boot.networks],
@@ -235,6 +238,12 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
         "created_at": now,
         "updated_at": now,
     }
+
+
+def _config_drive(body: dict[str, Any], image: Image | None) -> bool:
+    """Asked for, or demanded by the image: a guest that finds its address nowhere else."""
+    mandatory = image is not None and image.properties.get("img_config_drive") == "mandatory"
+    return mandatory or str(body.get("config_drive") or "").lower() in _TRUE
 
 
 def hostname(name: str, server_id: str) -> str:

@@ -10,11 +10,10 @@ from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.server_filters import read_listing
 from kilonova.api.compute.submission import find, received, send, submit
 from kilonova.api.paging import links
-from kilonova.database import admission, membership, servers
+from kilonova.database import admission, ledger, membership, servers
 from kilonova.database.outgoing import Outgoing, guest_spec, need_of, quota_of
 from kilonova.messaging.contract import SCHEDULER, ScheduleServer
 from kilonova.model.action import DELETE
-from kilonova.model.errors import QuotaExceeded
 from kilonova.model.server import Server, TaskState
 from kilonova.web.call import Call, Reply
 from kilonova.web.routes import Route
@@ -43,24 +42,22 @@ async def create(cloud: Deployment, call: Call) -> Reply:
 async def _admit(
     cloud: Deployment, call: Call, asked: boot.Boot, now: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """As many as were asked for, or the most, down to ``min_count``, that the quota allows."""
-    while True:
-        server_rows, action_rows = boot.rows(cloud, call, asked, now)
-        try:
-            await cloud.database.run(
-                admission.create,
-                server_rows=server_rows,
-                action_rows=action_rows,
-                quota=quota_of(msgspec.to_builtins(asked.flavor), asked.count),
-                quota_defaults=cloud.config.quota.model_dump(),
-                events={row["id"]: [received(cloud, call)] for row in action_rows},
-            )
-        except QuotaExceeded:
-            if asked.count <= asked.smallest:
-                raise
-            asked = msgspec.structs.replace(asked, count=asked.count - 1)
-            continue
-        return server_rows, action_rows
+    """As many as the quota allows between ``min_count`` and ``max_count``; fewer is ``QuotaExceeded``."""
+    flavor, defaults = msgspec.to_builtins(asked.flavor), cloud.config.quota.model_dump()
+    if asked.count > asked.smallest:
+        room = await cloud.database.run(ledger.room, call.project_id, quota_of(flavor), defaults)
+        if room is not None:
+            asked = msgspec.structs.replace(asked, count=max(min(asked.count, room), asked.smallest))
+    server_rows, action_rows = boot.rows(cloud, call, asked, now)
+    await cloud.database.run(
+        admission.create,
+        server_rows=server_rows,
+        action_rows=action_rows,
+        quota=quota_of(flavor, asked.count),
+        quota_defaults=defaults,
+        events={row["id"]: [received(cloud, call)] for row in action_rows},
+    )
+    return server_rows, action_rows
 
 
 async def _send(

@@ -18,7 +18,7 @@ CACHE = "accelerator.json"
 DEVICE = Path("/dev/kvm")
 
 # A kernel without a root disk says this at the end of its start: timers, memory, interrupts and drivers all worked.
-PROOF = (b"Unable to mount root fs", b"No working init found", b"Run /init as init process", b"end Kernel panic")
+PROOF = (b"Unable to mount root fs", b"No working init found", b"Run /init as init process")
 CONSOLE_LIMIT = 1 << 20
 
 

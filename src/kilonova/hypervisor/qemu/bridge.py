@@ -5,10 +5,13 @@ there: the bridge does not forward. Every call is idempotent. A bridge stays whe
 others (DHCP, metadata, another agent) may be bound to its address; ``remove_bridge`` takes it away.
 """
 
+import asyncio
+import functools
 import hashlib
 import ipaddress
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -20,7 +23,26 @@ from kilonova.model.guest import Nic
 EXISTS = 17
 NO_SUCH_DEVICE = 19
 
+_Arguments = ParamSpec("_Arguments")
 
+
+def _on_a_loop_of_its_own(
+    function: Callable[_Arguments, Coroutine[Any, Any, None]],
+) -> Callable[_Arguments, Awaitable[None]]:
+    """Run it in a worker thread: pyroute2's sockets need asyncio's own event loop, and our services run on uvloop."""
+
+    def run(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> None:
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(function(*arguments, **named))
+
+    @functools.wraps(function)
+    async def wrapper(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> None:
+        await asyncio.to_thread(run, *arguments, **named)
+
+    return wrapper
+
+
+@_on_a_loop_of_its_own
 async def plug(nic: Nic) -> None:
     """Make the card's bridge and tap. Raises ``HostFault`` that names what the kernel refused."""
     tap = tap_name(nic)
@@ -35,15 +57,21 @@ async def plug(nic: Nic) -> None:
         raise HostFault(message, details=str(error)) from error
 
 
+@_on_a_loop_of_its_own
 async def unplug(nics: list[Nic]) -> None:
-    """Remove the taps of the cards, if they are there."""
+    """Remove the taps of the cards, if they are there. Raises ``HostFault``."""
     if not nics:
         return
-    async with AsyncIPRoute() as netlink:
-        for nic in nics:
-            await _remove(netlink, tap_name(nic))
+    try:
+        async with AsyncIPRoute() as netlink:
+            for nic in nics:
+                await _remove(netlink, tap_name(nic))
+    except NetlinkError as error:
+        names = ", ".join(tap_name(nic) for nic in nics)
+        raise HostFault(f"{names} could not be removed; look at ip link", details=str(error)) from error
 
 
+@_on_a_loop_of_its_own
 async def remove_bridge(name: str) -> None:
     """Remove a bridge, if it is there."""
     async with AsyncIPRoute() as netlink:

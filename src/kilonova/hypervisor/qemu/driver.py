@@ -10,7 +10,9 @@ The order is what makes it safe to kill this process at any moment:
 import asyncio
 import contextlib
 import errno
+import fcntl
 import logging
+import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -29,7 +31,7 @@ from kilonova.hypervisor.qemu.process import find
 from kilonova.hypervisor.qemu.record import FILE, GuestRecord, Wanted, load
 from kilonova.hypervisor.qemu.settings import QemuSettings
 from kilonova.model.clock import Clock
-from kilonova.model.errors import Conflict, HostFault, NotFound, Stale
+from kilonova.model.errors import Conflict, HostFault, Misconfigured, NotFound, Stale
 from kilonova.model.guest import Capabilities, Guest, GuestSpec, GuestState, HostResources
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ class QemuDriver:
         self._events: asyncio.Queue[tuple[str, GuestState] | None] = asyncio.Queue()
         self._accelerator = "tcg"
         self._trimming: asyncio.Task[None] | None = None
+        self._claimed: int | None = None
 
     async def start(self) -> Capabilities:
         await asyncio.to_thread(machine.require, self._settings)
@@ -60,8 +63,9 @@ class QemuDriver:
         # The kernel's own name for it, links resolved: that is how a process's directory is compared.
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._directory = self._directory.resolve()
-        await asyncio.to_thread(self._images.clean)
         answer = await find_accelerator(self._state_dir, text, self._settings)
+        self._claim()
+        await asyncio.to_thread(self._images.clean)
         self._accelerator = answer.accelerator
         if answer.warning:
             logger.warning("%s", answer.warning)
@@ -84,6 +88,9 @@ class QemuDriver:
         await asyncio.gather(*(instance.let_go() for instance in self._instances.values()))
         self._instances.clear()
         self._events.put_nowait(None)
+        if self._claimed is not None:
+            os.close(self._claimed)
+            self._claimed = None
 
     async def resources(self) -> HostResources:
         return await asyncio.to_thread(machine.resources, self._state_dir)
@@ -97,7 +104,7 @@ class QemuDriver:
 
     async def prepare(self, spec: GuestSpec, progress: Progress) -> None:
         check(spec)
-        async with self._lock(spec.server_id):
+        async with self._verb(spec.server_id):
             present = self._instances.get(spec.server_id)
             if present is not None:
                 if self._done_before(present, spec):
@@ -106,7 +113,7 @@ class QemuDriver:
             await self._build(spec, progress)
 
     async def release(self, server_id: str) -> None:
-        async with self._lock(server_id):
+        async with self._verb(server_id):
             instance = self._known(server_id)
             if not instance.record.complete:
                 raise Conflict(f"server {server_id} was not prepared to the end on this host; prepare it again")
@@ -118,13 +125,13 @@ class QemuDriver:
                 await self._run(instance)
 
     async def destroy(self, server_id: str) -> None:
-        async with self._lock(server_id):
+        async with self._verb(server_id):
             instance = self._instances.get(server_id)
             if instance is not None:
                 await self._discard(instance)
 
     async def power_on(self, server_id: str) -> None:
-        async with self._lock(server_id):
+        async with self._verb(server_id):
             instance = self._released(server_id)
             if not instance.running:
                 await self._run(instance)
@@ -132,13 +139,13 @@ class QemuDriver:
                 await instance.go()
 
     async def power_off(self, server_id: str, grace: float) -> None:
-        async with self._lock(server_id):
+        async with self._verb(server_id):
             instance = self._released(server_id)
             await instance.note(wanted=Wanted.OFF)
             await instance.shut_down(grace)
 
     async def reboot(self, server_id: str, *, hard: bool, grace: float) -> None:
-        async with self._lock(server_id):
+        async with self._verb(server_id):
             instance = self._released(server_id)
             await instance.shut_down(0 if hard else grace)
             await self._run(instance)
@@ -152,9 +159,18 @@ class QemuDriver:
         while (event := await self._events.get()) is not None:
             yield event
 
-    def _lock(self, server_id: str) -> asyncio.Lock:
-        """One verb at a time for each guest; a lock lives as long as somebody holds or awaits it."""
-        return self._locks.setdefault(server_id, asyncio.Lock())
+    @contextlib.asynccontextmanager
+    async def _verb(self, server_id: str) -> AsyncIterator[None]:
+        """One verb at a time for each guest, and what the operating system refuses becomes a ``HostFault``.
+
+        A lock lives as long as somebody holds or awaits it.
+        """
+        lock = self._locks.setdefault(server_id, asyncio.Lock())
+        async with lock:
+            try:
+                yield
+            except OSError as error:
+                raise _refused(server_id, error) from error
 
     def _known(self, server_id: str) -> Instance:
         instance = self._instances.get(server_id)
@@ -188,15 +204,16 @@ class QemuDriver:
         try:
             await asyncio.to_thread(require_space, self._directory, 0, self._settings)
             directory.mkdir(mode=0o700, exist_ok=True)
-            self._instances[spec.server_id] = instance
             await instance.note()
             await self._equip(instance, progress)
             await instance.note(complete=True)
-        except Exception as error:
+        except Exception:
             await self._discard(instance)
-            if isinstance(error, OSError):
-                raise _refused(spec, error) from error
             raise
+        except BaseException:
+            self._instances[spec.server_id] = instance  # cancelled: the next verb finds it and clears it away
+            raise
+        self._instances[spec.server_id] = instance
 
     async def _equip(self, instance: Instance, progress: Progress) -> None:
         spec = instance.record.spec
@@ -251,6 +268,18 @@ class QemuDriver:
         if pid is not None:
             await instance.attach(pid)
 
+    def _claim(self) -> None:
+        """Two agents on one directory would take each other's guests for their own: the second must not start."""
+        descriptor = os.open(self._state_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise Misconfigured(
+                f"another agent works in {self._state_dir}: stop it, or give this one a state directory of its own"
+            ) from error
+        self._claimed = descriptor
+
     def _instance(self, directory: Path, record: GuestRecord) -> Instance:
         return Instance(directory, record, self._clock, self._settings, self._on_end)
 
@@ -265,10 +294,10 @@ class QemuDriver:
                     await asyncio.to_thread(console.trim, instance.console, self._settings.console_kb << 10)
 
 
-def _refused(spec: GuestSpec, error: OSError) -> HostFault:
+def _refused(server_id: str, error: OSError) -> HostFault:
     if error.errno == errno.ENOSPC:
         return disk_full(Path(error.filename or "."), str(error))
-    message = f"the host refused something server {spec.server_id} needs; look at its state directory"
+    message = f"the host refused something server {server_id} needs; look at its state directory"
     return HostFault(message, details=str(error))
 
 

@@ -71,12 +71,14 @@ class Instance:
 
     @property
     def state(self) -> GuestState:
+        if not self.record.complete:
+            return GuestState.CRASHED  # a preparation that was interrupted
         if self.running:
             if not self._status:  # its monitor was silent when we attached: only the record can tell
                 return GuestState.RUNNING if self.record.released else GuestState.PREPARED
             return STATES.get(self._status, GuestState.RUNNING)
         if not self.record.released:
-            return GuestState.CRASHED  # an unfinished preparation, or one whose process is gone
+            return GuestState.CRASHED  # prepared, and its process is gone
         # QEMU removes its pid file when it ends in order: because the guest powered off, or because it was told to.
         crashed = self.record.wanted is Wanted.UP and (self.directory / PID).exists()
         return GuestState.CRASHED if crashed else GuestState.OFF
@@ -135,23 +137,13 @@ class Instance:
         if not self.running:
             return
         self._expected = True
-        if grace > 0 and self.state is GuestState.RUNNING:
-            await self._ask_to_power_off(grace)
-        await self.cut()
-
-    async def cut(self) -> None:
-        """End the process without asking the guest, in order if QEMU still listens."""
-        self._expected = True
-        process = self._process
-        if process is not None and process.running:
-            try:
-                async with asyncio.timeout(QUIT_SECONDS):
-                    await self._execute("quit")
-                    await process.wait()
-            except (TimeoutError, HostFault):
-                logger.warning("server %s: QEMU does not quit, it is killed", self.server_id)
-            await process.kill()
-        await self._watched()
+        try:
+            if grace > 0 and self.state is GuestState.RUNNING:
+                await self._ask_to_power_off(grace)
+            await self._cut()
+        finally:
+            # Cancelled while it still runs: what it does from now on is its own doing again.
+            self._expected = not self.running
 
     async def kill(self) -> None:
         """End the process at once; what it had not written yet is lost."""
@@ -167,6 +159,19 @@ class Instance:
         if self._process is not None:
             self._process.forget()
         await self._close_monitor()
+
+    async def _cut(self) -> None:
+        """End the process without asking the guest, in order if QEMU still listens."""
+        process = self._process
+        if process is not None and process.running:
+            try:
+                async with asyncio.timeout(QUIT_SECONDS):
+                    await self._execute("quit")
+                    await process.wait()
+            except (TimeoutError, HostFault):
+                logger.warning("server %s: QEMU does not quit, it is killed", self.server_id)
+            await process.kill()
+        await self._watched()
 
     async def _ask_to_power_off(self, grace: float) -> None:
         assert self._process is not None

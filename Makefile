@@ -1,0 +1,94 @@
+# Everything a person or a pipeline does with a checkout. `make` alone, or `make help`, lists it.
+#
+# Nothing is installed twice: a stamp file stands for each environment and is older than the pins only if those changed.
+# Nothing calls sudo: real guests, their bridges and missing Debian packages need root, so say `sudo make start`.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+CLIENTS := .venv-clients
+BIN := $(VENV)/bin
+KILONOVA := $(BIN)/kilonova
+INSTALL := --disable-pip-version-check --quiet --only-binary :all:
+
+# What real guests run on, and what the tests' private servers are.
+HYPERVISOR_PACKAGES := qemu-system-x86 qemu-utils genisoimage
+SERVER_PACKAGES := rabbitmq-server mariadb-server
+TEST_PACKAGES := $(HYPERVISOR_PACKAGES) $(SERVER_PACKAGES) postgresql
+TEST_SECONDS ?= 2400
+START ?=
+TESTS ?=
+
+.PHONY: help start start-distributed stop status test test-quick check bench install clients guest format clean
+.PHONY: hypervisor servers test-packages
+
+help: ## list every command with a sentence
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+start: install clients hypervisor ## start the cloud in the background, with a first server and how it came to be
+	@$(KILONOVA) start --links . $(START)
+
+start-distributed: install clients hypervisor servers ## the same with a process for each service, on a private RabbitMQ and MariaDB
+	@$(KILONOVA) start --links . --distributed $(START)
+
+stop: install ## end the cloud and its guests; the next start brings the servers back
+	@$(KILONOVA) stop
+
+status: install ## show services, hosts and servers
+	@$(KILONOVA) status
+
+test: install clients test-packages guest ## run all tests: real guests, real brokers and databases, real clients
+	@timeout --signal=INT $(TEST_SECONDS) $(BIN)/pytest -q $(TESTS)
+
+test-quick: install ## run the tests that need no root and no servers
+	@timeout --signal=INT $(TEST_SECONDS) $(BIN)/pytest -q -m "not real and not distributed and not slow" $(TESTS)
+
+check: install ## look for mistakes without running anything: lint, format, types, architecture
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/pytest -q tests/architecture
+
+bench: install ## measure what README and docs state as numbers
+	@for bench in bench/*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+
+install: $(VENV)/installed ## install Kilonova and its tools into .venv, with pinned versions
+
+clients: $(CLIENTS)/installed ## install the OpenStack clients into .venv-clients, apart from ours
+
+guest: install ## build the small test guest's disk image out of Debian packages (root)
+	@if [ "$$(id -u)" = 0 ]; then $(KILONOVA) guest build; else echo "the test guest is not built: that needs root"; fi
+
+format: install ## bring all code into the one format
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+clean: ## remove what can be made again: environments, caches, the guest's build (not .state)
+	@rm -rf $(VENV) $(CLIENTS) guest/build .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- what is behind them --------------------------------------------------------------------------------------
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@./tools/python-environment $(VENV)
+	@echo "Installing Kilonova into $(VENV) …"
+	@$(BIN)/pip install $(INSTALL) -c constraints.txt setuptools wheel
+	@$(BIN)/pip install $(INSTALL) -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+$(CLIENTS)/installed: constraints-clients.txt
+	@./tools/python-environment $(CLIENTS)
+	@echo "Installing the OpenStack clients into $(CLIENTS) …"
+	@$(CLIENTS)/bin/pip install $(INSTALL) -c constraints-clients.txt python-openstackclient python-novaclient
+	@touch $@
+
+# Without root the cloud still serves, with imitated hosts; `kilonova start` says what is missing.
+hypervisor: install
+	@./tools/debian-packages $(BIN)/python $(HYPERVISOR_PACKAGES) || true
+
+servers: install
+	@./tools/debian-packages $(BIN)/python $(SERVER_PACKAGES)
+
+test-packages: install
+	@./tools/debian-packages $(BIN)/python $(TEST_PACKAGES) || true

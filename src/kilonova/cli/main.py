@@ -1,0 +1,182 @@
+"""The ``kilonova`` command. Here is only what it understands; each command's work is a module of its own.
+
+Modules are imported inside the commands: ``kilonova --help`` must not load a cloud. Exit codes are those of the
+``nova-*`` programs (sysexits.h), and 3 for a status that found nothing running.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from kilonova.cli.state import State
+
+app = typer.Typer(
+    name="kilonova",
+    help="An OpenStack-compatible compute cloud. Begin with: kilonova start",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+guest_app = typer.Typer(help="The small test guest.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(guest_app, name="guest")
+
+StateDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--state-dir", envvar="KILONOVA_STATE_DIR", help="Where everything that lasts is kept.", show_default=".state"
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def main() -> None:
+    """Run, and say what is wrong in one line."""
+    from kilonova.cli.services import EX_CONFIG, EX_SOFTWARE, EX_UNAVAILABLE
+    from kilonova.model.errors import KilonovaError, Misconfigured, Unavailable
+
+    try:
+        app()
+    except Misconfigured as error:
+        _die(error, EX_CONFIG)
+    except Unavailable as error:
+        _die(error, EX_UNAVAILABLE)
+    except KilonovaError as error:
+        _die(error, getattr(error, "code", EX_SOFTWARE))
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        sys.stderr.close()
+
+
+def _die(error: Exception, code: int) -> None:
+    print(f"kilonova: {getattr(error, 'message', error)}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _state(directory: Path | None) -> "State":
+    from kilonova.cli.state import DEFAULT, State
+
+    return State(directory or DEFAULT)
+
+
+@app.command(epilog="Example: sudo kilonova start --port 9000")
+def start(
+    state_dir: StateDir = None,
+    config: Annotated[Path | None, typer.Option("--config", help="TOML file; see: kilonova options")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="One option; may be repeated.")
+    ] = None,
+    driver: Annotated[
+        str | None,
+        typer.Option(help="qemu (real guests, needs root), fake (imitated hosts) or auto.", show_default="auto"),
+    ] = None,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="A process for each service, on a private RabbitMQ and MariaDB.")
+    ] = False,
+    hosts: Annotated[int | None, typer.Option(min=1, help="Compute hosts: with fake, or distributed (2).")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API.", show_default="8774")] = None,
+    first_server: Annotated[
+        bool, typer.Option(help="Create a first server in an empty cloud, and show its way.")
+    ] = True,
+    links: Annotated[Path | None, typer.Option(help="Put links to openrc and clouds.yaml here.", hidden=True)] = None,
+    json_output: Json = False,
+) -> None:
+    """Start the cloud in the background, create a first server, show how it came to be."""
+    from kilonova.cli.start import Wishes
+    from kilonova.cli.start import start as start_cloud
+
+    wishes = Wishes(
+        state_dir=state_dir,
+        file=config,
+        overrides=overrides or [],
+        driver=driver,
+        distributed=distributed,
+        hosts=hosts,
+        port=port,
+        first_server=first_server,
+        links=links,
+    )
+    start_cloud(wishes, json_output=json_output)
+
+
+@app.command(epilog="Example: sudo kilonova stop --keep-guests")
+def stop(
+    state_dir: StateDir = None,
+    keep_guests: Annotated[
+        bool, typer.Option("--keep-guests", help="Leave the guests running; start picks them up.")
+    ] = False,
+) -> None:
+    """End the cloud: services, guests, bridges. The next start brings its servers back."""
+    from kilonova.cli.stop import stop as stop_cloud
+    from kilonova.cli.terminal import Terminal
+
+    stop_cloud(_state(state_dir), Terminal(), keep_guests=keep_guests)
+
+
+@app.command(epilog="Example: kilonova status --json")
+def status(state_dir: StateDir = None, json_output: Json = False) -> None:
+    """Show services, hosts and servers. Exit code 3: nothing runs."""
+    from kilonova.cli.status import show
+
+    raise typer.Exit(show(_state(state_dir), json_output=json_output))
+
+
+@app.command(epilog="Example: kilonova trace first")
+def trace(
+    what: Annotated[
+        str, typer.Argument(metavar="SERVER|REQUEST", help="A server's name or id, or a request id (req-…).")
+    ],
+    state_dir: StateDir = None,
+    json_output: Json = False,
+) -> None:
+    """Draw a request's way through the sub-services: who, where, when, how long, how it ended."""
+    import json
+
+    from kilonova.cli import trace as tracing
+    from kilonova.cli.client import Cloud, Credentials
+    from kilonova.cli.timelines import as_json
+
+    cloud = Cloud.connect(Credentials.find(_state(state_dir)))
+    if json_output:
+        journeys, _ = tracing.find(cloud, what)
+        print(json.dumps([as_json(journey) for journey in journeys], indent=2))
+    else:
+        tracing.show(cloud, what)
+
+
+@app.command(epilog="Example: kilonova options | less")
+def options(json_output: Json = False) -> None:
+    """List every option with its default and what it is for."""
+    from kilonova.cli.options import show
+
+    show(json_output=json_output)
+
+
+@app.command(epilog="Example: kilonova openrc > admin.rc")
+def openrc(state_dir: StateDir = None) -> None:
+    """Print the lines that make OpenStack clients talk to this cloud (they hold a password)."""
+    from kilonova.model.errors import Misconfigured
+
+    state = _state(state_dir)
+    if not state.openrc.exists():
+        raise Misconfigured(
+            f"there are no credentials in {state.directory}; start a cloud there with `kilonova start`"
+        )
+    print(state.openrc.read_text(), end="")
+
+
+@guest_app.command("build", epilog="Example: sudo kilonova guest build --refresh")
+def guest_build(
+    refresh: Annotated[bool, typer.Option("--refresh", help="Look for newer Debian packages.")] = False,
+) -> None:
+    """Build the test guest's disk image, if it is missing or out of date."""
+    from kilonova.cli.guest import build
+    from kilonova.cli.terminal import Terminal
+
+    build(Terminal(), refresh=refresh)
+
+
+if __name__ == "__main__":
+    main()
