@@ -120,7 +120,13 @@ class Door:
         self.tokens: dict[str, str] = {}
 
     async def __call__(
-        self, row: Row, who: str | None = "admin", *, url: str | None = None, content: bytes | None = None, **more: Any
+        self,
+        row: Row,
+        who: str | None = "admin",
+        *,
+        url: str | None = None,
+        content: bytes | None = None,
+        **more: Any,
     ) -> httpx.Response:
         """One call of a row; ``content`` instead of its valid body, ``more`` are headers with ``_`` for ``-``."""
         headers = {"openstack-api-version": f"compute 2.{row.version}"}

@@ -85,7 +85,9 @@ async def test_malformed_json(door: Door, content: bytes) -> None:
     await refused(door, JSON, {400}, content=content)
 
 
-@pytest.mark.parametrize("content", ["[]", '"text"', "7", "null", "true", "{}", '{"a": []}', "[[]]", "[7]", '[{"op": 7}]'])
+@pytest.mark.parametrize(
+    "content", ["[]", '"text"', "7", "null", "true", "{}", '{"a": []}', "[[]]", "[7]", '[{"op": 7}]']
+)
 async def test_wrong_json_types(door: Door, content: str) -> None:
     harmless = {("PATCH /v2/images/{image_id}", "[]"), ("PUT /os-services/{id}", "{}")}
     chosen = [row for row in CHECKED if (row.key, content) not in harmless]
@@ -119,7 +121,9 @@ async def test_more_than_we_read(door: Door, declared: bool) -> None:
         assert answer.status_code == 413, f"{row}: {answer.text[:100]}"
 
 
-@pytest.mark.parametrize("value", [UNKNOWN, "no-such-thing", "%00", "..%2f..%2fetc", "x" * 3000, "%ff%fe", "%F0%9F%92%A5", "%27--"])
+@pytest.mark.parametrize(
+    "value", [UNKNOWN, "no-such-thing", "%00", "..%2f..%2fetc", "x" * 3000, "%ff%fe", "%F0%9F%92%A5", "%27--"]
+)
 async def test_unknown_ids(door: Door, value: str) -> None:
     chosen = [row for row in NAMED if row.key not in ANSWERS_UNKNOWN and row.key not in REFUSED_ALWAYS]
     wrong = []
