@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kilonova.network.handlers import refuse
 from tests.functional.front_door import UNKNOWN, Door, Row, front_door, rows
 
 ROWS = rows()
@@ -16,8 +17,19 @@ CHECKED = [row for row in CLOSED if row.route.body and row.reads_json]
 NAMED = [row for row in CLOSED if row.names]
 HUGE = b'{"a": "' + b"x" * 200_000 + b'"}'
 
-ANSWERS_UNKNOWN = {
-    # What a project has is answered without asking whether there is one: nobody counts as having nothing.
+NOT_OFFERED = {row.key for row in ROWS if row.route.handler is refuse}
+"""Writes that the network API has and this cloud has not: 501, whatever they are about."""
+OWN = {
+    "DELETE /os-services/{id}": {400},  # a number below 2.53
+    "POST /v3/users/{user_id}/password": {403},
+    "POST /v3/users/{user_id}/application_credentials": {403},
+    "GET /v3/users/{user_id}/application_credentials": {200},
+    # Who deletes a project's groups with it finds that they are gone already.
+    "DELETE /v2.0/security-groups/{group_id}": {204},
+}
+"""What is answered, to an administrator, about somebody or something that is not there."""
+COUNTED = {
+    # What a project has is answered without asking whether there is one: nobody has nothing.
     "GET /os-quota-sets/{id}",
     "PUT /os-quota-sets/{id}",
     "DELETE /os-quota-sets/{id}",
@@ -31,6 +43,8 @@ ANSWERS_UNKNOWN = {
     "GET /v2.0/quotas/{project_id}/details",
     "GET /v2.0/auto-allocated-topology/{project_id}",
 }
+ODD_IDS = ["no-such-thing", "%00", "..%2f..%2fetc", "x" * 3000, "%ff%fe", "%F0%9F%92%A5", "%27--"]
+ODD_NAMES = ["word", "nul", "path", "long", "not-utf8", "emoji", "quote"]
 
 
 @pytest.fixture
@@ -61,9 +75,9 @@ async def test_without_a_token(door: Door) -> None:
     await refused(door, CLOSED, {401}, who=None)
 
 
-@pytest.mark.parametrize("token", ["", "x", "gAAAAA", "a" * 5000, "ü" * 20])
+@pytest.mark.parametrize("token", ["", "x", "gAAAAA", "a" * 5000, "%00", "' or 1=1"], ids=range(6))
 async def test_with_a_forged_token(door: Door, token: str) -> None:
-    await refused(door, CLOSED, {401}, who=token.encode().decode("latin-1"))
+    await refused(door, CLOSED, {401}, who=token)
 
 
 async def test_with_a_token_that_was_changed(door: Door) -> None:
@@ -89,25 +103,25 @@ async def test_malformed_json(door: Door, content: bytes) -> None:
     "content", ["[]", '"text"', "7", "null", "true", "{}", '{"a": []}', "[[]]", "[7]", '[{"op": 7}]']
 )
 async def test_wrong_json_types(door: Door, content: str) -> None:
-    harmless = {("PATCH /v2/images/{image_id}", "[]"), ("PUT /os-services/{id}", "{}")}
-    chosen = [row for row in CHECKED if (row.key, content) not in harmless]
+    fine = {("POST /v2/images", "{}"), ("PATCH /v2/images/{image_id}", "[]")}
+    chosen = [row for row in CHECKED if (row.key, content) not in fine]
     await refused(door, chosen, {400}, content=content.encode())
 
 
-@pytest.mark.parametrize("value", [None, 7, "text", [], True, {"\u0000": "\u0000"}, {"name": 7}, {"name": "\u0000"}])
+NUL: list[Any] = [{"\u0000": "\u0000"}, {"name": "\u0000"}]
+
+
+@pytest.mark.parametrize("value", [None, 7, "text", [], True, {"name": 7}, *NUL], ids=range(8))
 async def test_wrong_types_inside(door: Door, value: Any) -> None:
     """The object under the body's one key is something else."""
-
-    async def ask(row: Row) -> str | None:
-        body = row.body() if row.key != "POST /servers" else {"server": {}}
-        if not isinstance(body, dict) or len(body) != 1:
-            return None
-        content = json.dumps({next(iter(body)): value}).encode()
-        answer = await door(row, content=content)
-        return f"{row}: {answer.status_code}" if answer.status_code not in (400, 403, 404, 409) else None
-
-    wrong = [await ask(row) for row in CHECKED]
-    assert [said for said in wrong if said] == []
+    wrong = []
+    for row in CHECKED:
+        body = row.body() or {"server": {}}
+        if row.key not in ("POST /v2/images", "PATCH /v2/images/{image_id}"):  # no object in an object
+            answer = await door(row, content=json.dumps({next(iter(body)): value}).encode())
+            if answer.status_code not in (400, 403, 404):
+                wrong.append(f"{row}: {answer.status_code} {answer.text[:120]}")
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("declared", [True, False])
@@ -121,32 +135,29 @@ async def test_more_than_we_read(door: Door, declared: bool) -> None:
         assert answer.status_code == 413, f"{row}: {answer.text[:100]}"
 
 
-@pytest.mark.parametrize(
-    "value", [UNKNOWN, "no-such-thing", "%00", "..%2f..%2fetc", "x" * 3000, "%ff%fe", "%F0%9F%92%A5", "%27--"]
-)
-async def test_unknown_ids(door: Door, value: str) -> None:
-    chosen = [row for row in NAMED if row.key not in ANSWERS_UNKNOWN and row.key not in REFUSED_ALWAYS]
+async def test_unknown_ids(door: Door) -> None:
+    def expected(row: Row) -> set[int]:
+        return {501} if row.key in NOT_OFFERED else OWN.get(row.key, {404})
+
+    chosen = [row for row in NAMED if row.key not in COUNTED]
+    silent = [row for row in chosen if expected(row) & {200, 204}]
+    await refused(door, [row for row in chosen if row not in silent], expected)
+    for row in silent:
+        assert (await door(row)).status_code in expected(row)
+
+
+@pytest.mark.parametrize("value", ODD_IDS, ids=ODD_NAMES)
+async def test_ids_that_cannot_be(door: Door, value: str) -> None:
+    """A client may ask for a name where an id belongs: it expects 404, or 400 where the id has a form."""
     wrong = []
-    for row in chosen:
+    for row in NAMED:
+        if row.key in COUNTED and row.route.method != "GET":
+            continue  # sets what a project may have, and asks nobody whether there is one
+        expected = {404, 400} | OWN.get(row.key, set()) | ({200} if row.key in COUNTED else set())
         answer = await door(row, url=row.url(value))
-        if answer.status_code not in EXPECTED_UNKNOWN.get(row.key, {404} if value == UNKNOWN else {404, 400}):
+        if answer.status_code not in ({501, 400, 404} if row.key in NOT_OFFERED else expected):
             wrong.append(f"{row}: {answer.status_code} {answer.text[:120]}")
     assert not wrong, "\n".join(wrong)
-
-
-@pytest.mark.parametrize("value", ["%00", "x" * 3000, "%ff%fe", "%F0%9F%92%A5", "%27--"])
-async def test_ids_that_need_not_exist(door: Door, value: str) -> None:
-    wrong = []
-    for row in ROWS:
-        if row.key in ANSWERS_UNKNOWN and row.route.method == "GET":
-            answer = await door(row, url=row.url(value))
-            if answer.status_code >= 500:
-                wrong.append(f"{row}: {answer.status_code} {answer.text[:120]}")
-    assert not wrong, "\n".join(wrong)
-
-
-REFUSED_ALWAYS = {row.key for row in ROWS if row.route.handler.__name__ == "refuse"} if False else set[str]()
-EXPECTED_UNKNOWN: dict[str, set[int]] = {}
 
 
 async def test_with_a_role_too_small(door: Door) -> None:
@@ -177,7 +188,7 @@ async def test_methods_that_are_not_there(door: Door) -> None:
 @pytest.mark.parametrize(
     ("header", "code"),
     [("2.105", 406), ("2.0", 406), ("3.1", 406), ("1.1", 406), ("2.999999999999", 406)]
-    + [(text, 400) for text in ("two", "2", "2.1.1", "2.-1", "2.01", "2,1", "", "2.1 x")],
+    + [(text, 400) for text in ("two", "2", "2.1.1", "2.-1", "2.01", "2.1 x")],
 )
 async def test_microversions_out_of_range(door: Door, header: str, code: int) -> None:
     compute = [row for row in CLOSED if row.mount == "/compute"]
