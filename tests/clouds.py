@@ -333,8 +333,9 @@ def fake_cloud() -> Iterator[Cloud]:
 
 @pytest.fixture(scope="session")
 def distributed_cloud(backing_directory: Path, mariadb_server: MariaDB) -> Iterator[Cloud]:
-    """RabbitMQ and MariaDB."""
-    with on_private_servers(backing_directory, mariadb_server, "compute.driver=fake") as cloud:
+    """RabbitMQ and MariaDB; a build takes a moment, so that it can be interrupted."""
+    options = ("compute.driver=fake", "compute.fake_delay=0.4")
+    with on_private_servers(backing_directory, mariadb_server, *options) as cloud:
         yield cloud
 
 
