@@ -54,8 +54,12 @@ def no_bridge_after(name: str) -> Iterator[None]:
         yield
     finally:
         plugged = taps(name)
-        asyncio.run(bridge.remove_bridge(name))
+        asyncio.run(_without(name))
         assert not plugged, f"left on {name}: {plugged}"
+
+
+async def _without(name: str) -> None:
+    await bridge.remove_bridge(name)
 
 
 def driver_options(name: str) -> tuple[str, ...]:

@@ -172,7 +172,7 @@ async def front_door(directory: Path) -> AsyncIterator[Door]:
         host="control",
     )
     front = Front({**cloud.applications, "/compute": compute_application(deployment, cloud.identity)})
-    transport = httpx.ASGITransport(app=front)  # type: ignore[arg-type]
+    transport = httpx.ASGITransport(app=front)
     async with httpx.AsyncClient(transport=transport, base_url="http://cloud.test:8774") as http:
         door = Door(cloud, http)
         await _make_users(door)
