@@ -37,7 +37,7 @@ stop: install ## end the cloud and its guests; the next start brings the servers
 	@$(KILONOVA) stop
 
 status: install ## show services, hosts and servers
-	@$(KILONOVA) status
+	@$(KILONOVA) status || true
 
 test: install clients test-packages guest ## run all tests: real guests, real brokers and databases, real clients
 	@timeout --signal=INT $(TEST_SECONDS) $(BIN)/pytest -q $(TESTS)

@@ -53,6 +53,8 @@ def start(wishes: Wishes, *, json_output: bool) -> None:
     config, hosts = _with_hosts(config, wishes)
     require_free_port(config.api.host, config.api.port)
     _clear_remains(state)
+    if config.identity.admin_password is None:  # the same one, even where another shape's database is new
+        config = configuration.changed(config, identity={"admin_password": state.password()})
     launched = Launcher(state, config, terminal, _record(config, wishes)).launch(hosts)
     url = state.api_url() or ""
     credentials.write_credentials(state, config, url)
