@@ -10,6 +10,7 @@ from kilonova.config import ActionsConfig, MembershipConfig
 from kilonova.database import actions, engine, membership, servers
 from kilonova.database.connection import Database
 from kilonova.database.outgoing import Outgoing
+from kilonova.database.tables import actions as table
 from kilonova.messaging.bus import Bus
 from kilonova.model.action import KINDS, Action, Limits, Performer, remedy
 from kilonova.model.clock import Clock
@@ -127,8 +128,6 @@ class Sweep:
 
 
 def _expire_all(connection: Connection, now: int) -> None:
-    from kilonova.database.tables import actions as table
-
     connection.execute(table.update().where(table.c.lease_until.is_not(None)).values(lease_until=now - 1))
 
 

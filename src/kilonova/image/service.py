@@ -28,6 +28,8 @@ from kilonova.model.guest import ImageTicket
 from kilonova.model.image import StoredImage
 
 MICROS = 1_000_000
+REMEMBERED = 256  # images whose rows are remembered for tickets
+REMEMBERED_SECONDS = 5.0
 _REGISTERED = UUID("5a0e9a3d-7f0c-5f0e-8c49-0a3c1a8a6d11")
 
 __all__ = ["EmbeddedImages", "ImageSettings", "open_images"]
@@ -68,6 +70,7 @@ class EmbeddedImages:
         self.clock = clock
         self.ids = ids
         self.settings = settings
+        self._bootable: dict[str, tuple[float, StoredImage]] = {}
 
     # --- what compute asks -----------------------------------------------------------------------------
 
@@ -89,19 +92,32 @@ class EmbeddedImages:
 
     async def ticket(self, image_id: str) -> ImageTicket:
         """The right to fetch it for a while. Raises ``NotFound``, or ``Conflict`` while it has no data to boot."""
-        found = await self.require(image_id)
-        if found.status != "active" or found.size is None or found.disk_format is None:
-            raise Conflict(f"Image {image_id} has no data to boot from; its status is {found.status}.")
+        found = await self._bootable_image(image_id)
         ends_at = self.clock.now() // MICROS + self.settings.ticket_seconds
         base = f"{self.settings.internal_url}{self.settings.mount}/v2/images/{found.id}/file"
         return ImageTicket(
             image_id=found.id,
             url=f"{base}?ticket={self.tickets.sign(found.id, ends_at)}",
-            disk_format=found.disk_format,
-            size=found.size,
-            virtual_size=found.virtual_size or found.size,
+            disk_format=found.disk_format or "",
+            size=found.size or 0,
+            virtual_size=found.virtual_size or found.size or 0,
             sha512=found.sha512 or "",
         )
+
+    async def _bootable_image(self, image_id: str) -> StoredImage:
+        """An image with data. Data never changes, so a burst of builds reads the row once; if the image was deleted
+        meanwhile, the download is what fails."""
+        now = self.clock.monotonic()
+        fresh_until, known = self._bootable.get(image_id, (now, None))
+        if known is not None and now < fresh_until:
+            return known
+        found = await self.require(image_id)
+        if found.status != "active" or found.size is None or found.disk_format is None:
+            raise Conflict(f"Image {image_id} has no data to boot from; its status is {found.status}.")
+        if len(self._bootable) >= REMEMBERED:
+            self._bootable.clear()
+        self._bootable[image_id] = (now + REMEMBERED_SECONDS, found)
+        return found
 
     # --- finding ---------------------------------------------------------------------------------------
 

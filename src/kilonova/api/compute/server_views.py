@@ -4,10 +4,11 @@ Each change of shape is one line in ``_details``: the first minor it is in force
 Compute API's microversion history).
 """
 
-import hashlib
 from collections.abc import Iterable
 from typing import Any
 
+from kilonova.api.compute.instance_actions import host_id
+from kilonova.api.compute.links import resource_links
 from kilonova.model.server import PowerState, Server
 from kilonova.web.call import Call
 from kilonova.web.moments import iso_micros, iso_z
@@ -16,24 +17,9 @@ _PROGRESS = {"ACTIVE", "BUILD", "DELETED", "REBUILD", "RESIZE", "VERIFY_RESIZE",
 _ATTRIBUTES = "os_compute_api:os-extended-server-attributes"
 
 
-def links(call: Call, collection: str, resource_id: str) -> list[dict[str, str]]:
-    """``self`` (versioned, as the client reached it) and ``bookmark`` (without a version)."""
-    return [
-        {"rel": "self", "href": f"{call.base_url}/v2.1/{collection}/{resource_id}"},
-        {"rel": "bookmark", "href": f"{call.base_url}/{collection}/{resource_id}"},
-    ]
-
-
 def brief(call: Call, server: Server) -> dict[str, Any]:
     """An entry of ``GET /servers``."""
-    return {"id": server.id, "name": server.name, "links": links(call, "servers", server.id)}
-
-
-def host_id(server: Server) -> str:
-    """A host's name that only this project can compare: users see which servers share a host, not which host."""
-    if server.host is None:
-        return ""
-    return hashlib.sha224((server.project_id + server.host).encode()).hexdigest()
+    return {"id": server.id, "name": server.name, "links": resource_links(call, "servers", server.id)}
 
 
 def full(call: Call, server: Server, *, host_up: bool, shown: bool = False) -> dict[str, Any]:
@@ -89,7 +75,7 @@ def _always(call: Call, server: Server) -> dict[str, Any]:
         "tenant_id": server.project_id,
         "user_id": server.user_id,
         "metadata": server.metadata,
-        "hostId": host_id(server),
+        "hostId": host_id(server.project_id, server.host),
         "image": _image(call, server),
         "flavor": _flavor(call, server),
         "created": iso_z(server.created_at),
@@ -97,7 +83,7 @@ def _always(call: Call, server: Server) -> dict[str, Any]:
         "addresses": addresses(server),
         "accessIPv4": server.access_ip_v4 or "",
         "accessIPv6": server.access_ip_v6 or "",
-        "links": links(call, "servers", server.id),
+        "links": resource_links(call, "servers", server.id),
         "OS-DCF:diskConfig": server.disk_config,
     }
 

@@ -7,6 +7,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.api.compute import boot, server_schemas, server_views
 from kilonova.api.compute.deployment import Deployment
+from kilonova.api.compute.links import resource_links
 from kilonova.api.compute.server_filters import read_listing
 from kilonova.api.compute.submission import find, received, send, submit
 from kilonova.api.paging import links
@@ -31,7 +32,7 @@ async def create(cloud: Deployment, call: Call) -> Reply:
         return Reply(202, {"reservation_id": first["reservation_id"]})
     view = {
         "id": first["id"],
-        "links": server_views.links(call, "servers", first["id"]),
+        "links": resource_links(call, "servers", first["id"]),
         "OS-DCF:diskConfig": first["disk_config"],
         "security_groups": [{"name": name} for name in first["security_groups"]],
         "adminPass": asked.password,
