@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import uvicorn
-from neighbours import start
 
 from kilonova.model.clock import SystemClock
+from tests.functional.neighbours import start
 
 
 async def main(directory: Path) -> None:
