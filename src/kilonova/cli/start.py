@@ -155,7 +155,7 @@ def _introduce(
     present = first_server.servers(cloud)
     first, journey = None, None
     if wishes.first_server and not present:
-        first = first_server.create_first(cloud, image_id, terminal)
+        first = first_server.create_first(cloud, image_id, terminal, imitated=image is None)
         _show_console(first, terminal)
         journey = timelines.read_journey(cloud, first.server_id, first.name, first.request_id)
     if json_output:
