@@ -38,7 +38,8 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How to reach the database. Seconds, and counts of connections.
 
     ``durable`` False trades the last moments before a power failure for speed (SQLite only:
-    ``synchronous=NORMAL``); a killed process loses nothing either way.
+    ``synchronous=NORMAL``); a killed process loses nothing either way. ``snapshot`` is for those who only read: every
+    transaction sees one moment, and SQLite's writers are not kept waiting.
     """
 
     url: str
@@ -47,6 +48,7 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     statement_timeout: float = 15.0
     attempts: int = 6
     durable: bool = True
+    snapshot: bool = False
 
 
 class Database(Protocol):
@@ -97,7 +99,7 @@ class InlineDatabase:
         self._durable = settings.durable
         self._connection: Connection | None = None
         event.listen(self._engine, "connect", self._configure)
-        event.listen(self._engine, "begin", _begin_immediate)
+        event.listen(self._engine, "begin", _begin_snapshot if settings.snapshot else _begin_immediate)
 
     def _configure(self, raw: Any, _record: object) -> None:
         raw.isolation_level = None  # we say BEGIN ourselves; sqlite3's own guess is wrong for us
@@ -132,6 +134,10 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def _begin_snapshot(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
 class NetworkDatabase:
     """MariaDB/MySQL (asyncmy) or PostgreSQL (asyncpg), pooled."""
 
@@ -156,7 +162,7 @@ class NetworkDatabase:
             pool_timeout=settings.statement_timeout,
             pool_recycle=1800,
             pool_reset_on_return=None,  # run() always ends its transaction; another ROLLBACK is a round trip for nothing
-            isolation_level="READ COMMITTED",
+            isolation_level="REPEATABLE READ" if settings.snapshot else "READ COMMITTED",
             connect_args=arguments,
         )
 

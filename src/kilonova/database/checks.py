@@ -1,0 +1,269 @@
+"""The rules that hold between any two transactions, as questions to the database.
+
+Each of them is kept by the engine's transactions, so a finding means a bug, a hand in the tables, or (``action_late``) that
+no nova-conductor sweeps. Nothing is mended here: what a rule's breach means depends on how it came about.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kilonova.database.outgoing import quota_of
+from kilonova.database.tables import actions, allocations, fixed_ips, hosts, ports, quota_usages, servers
+from kilonova.model.action import ActionState
+from kilonova.model.finding import Finding
+from kilonova.model.server import VmState
+
+_a, _l, _h, _p, _s = actions.c, allocations.c, hosts.c, ports.c, servers.c
+_OPEN = (ActionState.PENDING, ActionState.RUNNING)
+_LIVE = _s.deleted_at.is_(None)
+
+
+def check(connection: Connection, now: int, grace: int) -> list[Finding]:
+    """Every breach there is at this moment, in the order of the rules below; empty if all is well.
+
+    ``now`` and ``grace`` are microseconds: an action may be late by ``grace`` before that counts, as the sweep looks only every
+    so often. The transaction must see one moment (SQLite does; else ``DatabaseSettings.snapshot``), or a change that is
+    committed between two of the questions looks like a breach.
+    """
+    found = [finding for rule in _RULES for finding in rule(connection)]
+    return [*found, *_late_actions(connection, now, grace)]
+
+
+# --- allocations -------------------------------------------------------------------------------------------
+
+
+def _allocations_without_server(connection: Connection) -> Iterator[Finding]:
+    live = sa.select(_s.id).where(_LIVE, _s.id == _l.server_id).exists()
+    query = sa.select(_l.server_id, _l.host).where(~live).order_by(_l.server_id, _l.host)
+    for row in connection.execute(query):
+        yield Finding(
+            kind="allocation_without_server",
+            subject=row.server_id,
+            message=f"host {row.host} is claimed for a server that is deleted or unknown; the claim is leaked",
+        )
+
+
+def _allocations_elsewhere(connection: Connection) -> Iterator[Finding]:
+    query = (
+        sa.select(_l.server_id, _l.host, _s.host.label("home"))
+        .join(servers, _s.id == _l.server_id)
+        .where(_LIVE, _s.host.is_distinct_from(_l.host))
+        .order_by(_l.server_id, _l.host)
+    )
+    for row in connection.execute(query):
+        yield Finding(
+            kind="allocation_elsewhere",
+            subject=row.server_id,
+            message=f"it is on {row.home or 'no host'}, and claims host {row.host}; the claim is leaked",
+        )
+
+
+def _allocations_missing(connection: Connection) -> Iterator[Finding]:
+    claimed = sa.select(_l.server_id).where(_l.server_id == _s.id, _l.host == _s.host).exists()
+    query = sa.select(_s.id, _s.host).where(_LIVE, _s.host.is_not(None), ~claimed).order_by(_s.id)
+    for row in connection.execute(query):
+        yield Finding(
+            kind="allocation_missing",
+            subject=row.id,
+            message=f"it is on host {row.host} and claims nothing of it; the host may be promised to others as well",
+        )
+
+
+def _allocations_doubled(connection: Connection) -> Iterator[Finding]:
+    query = sa.select(_l.server_id).group_by(_l.server_id).having(sa.func.count() > 1).order_by(_l.server_id)
+    for row in connection.execute(query).all():
+        names = connection.execute(
+            sa.select(_l.host).where(_l.server_id == row.server_id).order_by(_l.host)
+        ).scalars()
+        yield Finding(
+            kind="allocation_doubled", subject=row.server_id, message=f"it claims several hosts: {', '.join(names)}"
+        )
+
+
+# --- hosts -------------------------------------------------------------------------------------------------
+
+
+def _host_usage(connection: Connection) -> Iterator[Finding]:
+    """What hosts count as used is the sum of their allocations, and within what may be claimed."""
+    sums = {
+        row.host: (int(row.vcpus), int(row.memory_mb), int(row.disk_gb), int(row.servers))
+        for row in connection.execute(
+            sa.select(
+                _l.host,
+                sa.func.sum(_l.vcpus).label("vcpus"),
+                sa.func.sum(_l.memory_mb).label("memory_mb"),
+                sa.func.sum(_l.disk_gb).label("disk_gb"),
+                sa.func.count().label("servers"),
+            ).group_by(_l.host)
+        )
+    }
+    for row in connection.execute(sa.select(hosts).order_by(_h.host)):
+        used = (row.vcpus_used, row.memory_mb_used, row.disk_gb_used, row.servers_count)
+        claimed = sums.pop(row.host, (0, 0, 0, 0))
+        if used != claimed:
+            yield Finding(
+                kind="host_usage",
+                subject=row.host,
+                message=f"it counts {_amounts(used)} as used; its allocations are {_amounts(claimed)}",
+            )
+        capacity = (row.vcpus_capacity, row.memory_mb_capacity, row.disk_gb_capacity)
+        if any(much > most for much, most in zip(used, capacity, strict=False)):
+            yield Finding(
+                kind="capacity_exceeded",
+                subject=row.host,
+                message=f"{_amounts(used)} are used of {capacity[0]} cores, {capacity[1]} MiB, {capacity[2]} GiB; "
+                "did its ratios or reservations change while servers were on it?",
+            )
+    for host, claimed in sorted(sums.items()):
+        yield Finding(
+            kind="allocation_without_host",
+            subject=host,
+            message=f"{_amounts(claimed)} are claimed of a host that is not known (its service was deleted?)",
+        )
+
+
+def _amounts(amounts: tuple[int, int, int, int]) -> str:
+    return f"{amounts[0]} cores, {amounts[1]} MiB, {amounts[2]} GiB for {amounts[3]} servers"
+
+
+# --- quota -------------------------------------------------------------------------------------------------
+
+
+def _quota_usage(connection: Connection) -> Iterator[Finding]:
+    """What projects count as used is the sum of their servers that are not deleted."""
+    sums: Counter[tuple[str, str]] = Counter()
+    for row in connection.execute(sa.select(_s.project_id, _s.flavor).where(_LIVE)):
+        for resource, amount in quota_of(row.flavor).items():
+            sums[row.project_id, resource] += amount
+    counted = {(row.project_id, row.resource): int(row.in_use) for row in connection.execute(sa.select(quota_usages))}
+    for project_id, resource in sorted({*sums, *counted}):
+        counts, uses = counted.get((project_id, resource), 0), sums[project_id, resource]
+        if counts != uses:
+            yield Finding(
+                kind="quota_usage",
+                subject=project_id,
+                message=f"the project counts {counts} {resource} as used; its servers use {uses}",
+            )
+
+
+# --- actions and the servers they hold ---------------------------------------------------------------------
+
+
+def _late_actions(connection: Connection, now: int, grace: int) -> Iterator[Finding]:
+    query = sa.select(actions).where(_a.lease_until < now - grace).order_by(_a.lease_until)
+    for row in connection.execute(query):
+        late = (now - row.lease_until) / 1_000_000
+        yield Finding(
+            kind="action_late",
+            subject=row.id,
+            message=f"'{row.kind}' of server {row.server_id} should have been taken over {late:.1f} s ago "
+            f"(step '{row.step}', {row.state}); does a nova-conductor run?",
+        )
+
+
+def _unleased_actions(connection: Connection) -> Iterator[Finding]:
+    """Exactly the actions that are open have a lease: that is how the sweep finds them."""
+    is_open = _a.state.in_(_OPEN)
+    wrong = sa.or_(
+        sa.and_(is_open, sa.or_(_a.lease_until.is_(None), _a.finished_at.is_not(None))),
+        sa.and_(~is_open, sa.or_(_a.lease_until.is_not(None), _a.finished_at.is_(None))),
+    )
+    for row in connection.execute(sa.select(_a.id, _a.kind, _a.server_id, _a.state).where(wrong).order_by(_a.seq)):
+        yield Finding(
+            kind="action_lease",
+            subject=row.id,
+            message=f"'{row.kind}' of server {row.server_id} is {row.state}, and its lease or its end say otherwise",
+        )
+
+
+def _actions_that_hold_nothing(connection: Connection) -> Iterator[Finding]:
+    held = sa.select(_s.id).where(_s.id == _a.server_id, _s.action_id == _a.id).exists()
+    query = sa.select(_a.id, _a.kind, _a.server_id).where(_a.lease_until.is_not(None), ~held).order_by(_a.seq)
+    for row in connection.execute(query):
+        yield Finding(
+            kind="action_without_server",
+            subject=row.id,
+            message=f"'{row.kind}' is open, and server {row.server_id} is unknown or held by another action",
+        )
+
+
+def _servers_held_by_nothing(connection: Connection) -> Iterator[Finding]:
+    query = (
+        sa.select(_s.id, _s.action_id, _a.state)
+        .outerjoin(actions, _a.id == _s.action_id)
+        .where(_s.action_id.is_not(None), sa.or_(_a.id.is_(None), _a.finished_at.is_not(None)))
+        .order_by(_s.seq)
+    )
+    for row in connection.execute(query):
+        yield Finding(
+            kind="server_held",
+            subject=row.id,
+            message=f"it is held by action {row.action_id}, which {'is ' + row.state if row.state else 'does not exist'}; "
+            "a delete is the only request it can take",
+        )
+
+
+def _tasks_of_nobody(connection: Connection) -> Iterator[Finding]:
+    query = sa.select(_s.id, _s.task_state).where(_LIVE, _s.task_state.is_not(None), _s.action_id.is_(None))
+    for row in connection.execute(query.order_by(_s.seq)):
+        yield Finding(
+            kind="task_without_action",
+            subject=row.id,
+            message=f"its task_state is {row.task_state!r}, and no action holds it; it waits for nothing",
+        )
+
+
+def _builds_of_nobody(connection: Connection) -> Iterator[Finding]:
+    query = sa.select(_s.id).where(_LIVE, _s.vm_state == VmState.BUILDING, _s.action_id.is_(None))
+    for row in connection.execute(query.order_by(_s.seq)):
+        yield Finding(
+            kind="build_without_action",
+            subject=row.id,
+            message="it is in BUILD, and no action builds it; delete it and create it anew",
+        )
+
+
+# --- networks ----------------------------------------------------------------------------------------------
+
+
+def _ports_of_nobody(connection: Connection) -> Iterator[Finding]:
+    """Ports that Compute bound; what users write into a port's ``device_id`` is their own business."""
+    live = sa.select(_s.id).where(_LIVE, _s.id == _p.device_id).exists()
+    query = sa.select(_p.id, _p.device_id).where(_p.binding != "", ~live).order_by(_p.id)
+    for row in connection.execute(query):
+        yield Finding(
+            kind="port_without_server",
+            subject=row.id,
+            message=f"the port is bound to server {row.device_id}, which is deleted or unknown; delete the port",
+        )
+
+
+def _addresses_of_nobody(connection: Connection) -> Iterator[Finding]:
+    owner = sa.select(_p.id).where(_p.id == fixed_ips.c.port_id).exists()
+    query = sa.select(fixed_ips.c.ip_address, fixed_ips.c.port_id).where(~owner).order_by(fixed_ips.c.ip_address)
+    for row in connection.execute(query):
+        yield Finding(
+            kind="address_without_port",
+            subject=row.ip_address,
+            message=f"the address is taken by port {row.port_id}, which does not exist; nobody else can have it",
+        )
+
+
+_RULES: tuple[Callable[[Connection], Iterator[Finding]], ...] = (
+    _allocations_without_server,
+    _allocations_elsewhere,
+    _allocations_missing,
+    _allocations_doubled,
+    _host_usage,
+    _quota_usage,
+    _unleased_actions,
+    _actions_that_hold_nothing,
+    _servers_held_by_nothing,
+    _tasks_of_nobody,
+    _builds_of_nobody,
+    _ports_of_nobody,
+    _addresses_of_nobody,
+)
