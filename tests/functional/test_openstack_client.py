@@ -142,7 +142,7 @@ def test_limits_quotas_and_usage(admin: Shell, demo: Shell) -> None:
     admin("quota", "set", "--instances", "7", "demo")
     quota = {entry["Resource"]: entry["Limit"] for entry in admin.json("quota", "show", "demo")}
     assert quota["instances"] == 7
-    admin("quota", "set", "--instances", "-1", "demo")
+    admin("quota", "delete", "demo")
     assert isinstance(admin.json("usage", "list"), list)
     assert demo.json("usage", "show")
 
