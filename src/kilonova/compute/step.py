@@ -46,6 +46,7 @@ class StepRun:
         self.asked = asked
         self.epoch = asked.epoch
         self.granted: StepGranted | None = None
+        self.finishing = False  # its end is with the conductor: from here on only the verdict decides
         self.timeline = Timeline(clock, "nova-compute", host)
 
     async def begin(self, delivery: Delivery | None, patience: float) -> StepGranted | None:
@@ -88,6 +89,7 @@ class StepRun:
 
     async def finish(self, power_state: int | None = None) -> None:
         """Report that all is done. Raises ``Stale`` if a successor took over, ``Unavailable`` if there is no word."""
+        self.finishing = True
         verdict = await self._conductor.ask(
             FinishStep(
                 action_id=self.asked.action_id,

@@ -36,9 +36,13 @@ class Workplace:
         self._tasks.pop(run.asked.server_id, None)
 
     def cancel_action(self, action_id: str) -> None:
-        """The action is no longer ours: stop working on it."""
+        """The action is no longer ours: stop working on it.
+
+        Not if its end is with the conductor: then it may be ours no longer because it was *accepted*, and the verdict on its
+        way here is what tells.
+        """
         run = self._runs.get(action_id)
-        if run is not None:
+        if run is not None and not run.finishing:
             self.cancel_server(run.asked.server_id)
 
     def cancel_server(self, server_id: str) -> None:
