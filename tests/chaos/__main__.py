@@ -12,10 +12,12 @@ with a reason, in time. Exit code 1: it did not. The same procedure for real Nov
 import argparse
 import asyncio
 import json
+import signal
 import sys
 import time
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kilonova.model.errors import KilonovaError
 from tests.chaos.cloud import Cloud, machine_load, running_cloud
@@ -25,6 +27,7 @@ from tests.chaos.rolling import roll
 from tests.chaos.scenarios import BY_LEASE, SCENARIOS, Scenario
 from tests.chaos.verdict import Picture, Verdict, Witness, duplicated, judge, unfinished
 
+T = TypeVar("T")
 HIT_AT = 0.4
 SETTLED_BEFORE = 40
 GIVE_UP = 90.0
@@ -172,6 +175,14 @@ async def _roll(options: argparse.Namespace) -> dict[str, Any]:
         return await roll(cloud, options.rate)
 
 
+async def _ended_by_signals(work: Coroutine[Any, Any, T]) -> T:
+    """Whatever ends us, what we started must be gone: SIGINT may be ignored (nohup), SIGTERM would leave it."""
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", action="append", choices=list(SCENARIOS), help="all, if none is named")
@@ -185,10 +196,10 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.rolling:
-        rolled = asyncio.run(_roll(options))
+        rolled = asyncio.run(_ended_by_signals(_roll(options)))
         print(json.dumps(rolled, indent=2))
         return 1 if rolled["violations"] else 0
-    results = asyncio.run(run(options))
+    results = asyncio.run(_ended_by_signals(run(options)))
     print(json.dumps([as_json(result) for result in results], indent=2) if options.json else table(results))
     return 1 if any(result.verdict.violations for result in results) else 0
 
