@@ -1,7 +1,8 @@
 """The ``kilonova`` command. Here is only what it understands; each command's work is a module of its own.
 
 Modules are imported inside the commands: ``kilonova --help`` must not load a cloud. Exit codes are those of the
-``nova-*`` programs (sysexits.h), 3 for a status that found nothing running, 1 for a check that found something.
+``nova-*`` programs (sysexits.h), 1 for anything else that did not work and for a check that found something, and 3 for a
+status that found nothing running.
 """
 
 import sys
@@ -42,7 +43,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 def main() -> None:
     """Run, and say what is wrong in one line."""
-    from kilonova.cli.services import EX_CONFIG, EX_SOFTWARE, EX_UNAVAILABLE
+    from kilonova.cli.services import EX_CONFIG, EX_UNAVAILABLE
     from kilonova.model.errors import KilonovaError, Misconfigured, Unavailable
 
     try:
@@ -52,7 +53,7 @@ def main() -> None:
     except Unavailable as error:
         _die(error, EX_UNAVAILABLE)
     except KilonovaError as error:
-        _die(error, getattr(error, "code", EX_SOFTWARE))
+        _die(error, getattr(error, "code", 1))
     except BrokenPipeError:  # the reader (head, less) has seen enough
         sys.stderr.close()
 

@@ -110,6 +110,8 @@ class StepRun:
         """Report that it failed and that nothing of it is left here."""
         known = isinstance(error, KilonovaError)
         message = error.message if isinstance(error, KilonovaError) else "The compute host failed unexpectedly."
+        details = error.details if isinstance(error, KilonovaError) else f"{type(error).__name__}: {error}"
+        self.timeline.failure(f"{self.asked.step}.failure", message, details)
         try:
             await self._conductor.ask(
                 FailStep(
@@ -118,7 +120,7 @@ class StepRun:
                     epoch=self.epoch,
                     host=self._host,
                     message=message,
-                    details=error.details if isinstance(error, KilonovaError) else f"{type(error).__name__}: {error}",
+                    details=details,
                     retry=error.retry if isinstance(error, HostFault) else not known,
                     events=self.timeline.take(),
                 ),

@@ -102,7 +102,7 @@ def no_valid_host(
     """End a create that fits nowhere; if hosts have failed it before, the last of their reasons leads. Raises ``Stale``."""
     action = actions.find(connection, action_id)
     if action is not None and action.excluded_hosts and action.message:
-        message = f"{action.message} No other host could take it: {message}"
+        message = f"{action.message.rstrip('.')}. No other host could take it: {message}"
     if not _end(connection, action_id, epoch, _PENDING, ActionState.FAILED, message, now):
         raise Stale(f"action {action_id} is no longer at epoch {epoch}")
     _put_in_error(connection, action_id, server_id, message, details, now, code=500)
