@@ -49,7 +49,7 @@ class StepRun:
         self.asked = asked
         self.epoch = asked.epoch
         self.granted: StepGranted | None = None
-        self.finishing = False
+        self.finishing = False  # its end is with the conductor: from here on only the verdict decides
         self.timeline = Timeline(clock, "nova-compute", host)
 
     async def begin(self, delivery: Delivery | None, patience: float) -> StepGranted | None:
