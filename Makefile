@@ -20,8 +20,9 @@ TEST_PACKAGES := $(HYPERVISOR_PACKAGES) $(SERVER_PACKAGES) postgresql
 TEST_SECONDS ?= 2400
 START ?=
 TESTS ?=
+SEEDS ?= 1000
 
-.PHONY: help start start-distributed stop status test test-quick check bench install clients guest format clean
+.PHONY: help start start-distributed stop status test test-quick check sim bench install clients guest format clean
 .PHONY: hypervisor servers test-packages
 
 help: ## list every command with a sentence
@@ -50,6 +51,9 @@ check: install ## look for mistakes without running anything: lint, format, type
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/pytest -q tests/architecture
+
+sim: install ## simulate many clouds in which all goes wrong, on all cores: make sim SEEDS=100000
+	@$(KILONOVA) simulate --seeds $(SEEDS)
 
 bench: install servers ## measure what README and docs state as numbers (about five minutes)
 	@for bench in start servers "servers --distributed" bus; do $(BIN)/python -m bench.$$bench || exit 1; done

@@ -27,7 +27,10 @@ log = structlog.get_logger()
 
 
 class StepRun:
-    """A step of an action on this host. ``epoch`` and ``granted`` are known once it was begun."""
+    """A step of an action on this host. ``epoch`` and ``granted`` are known once it was begun.
+
+    ``finishing`` from the moment its end may stand in the database, whether we have heard so or not.
+    """
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class StepRun:
         self.asked = asked
         self.epoch = asked.epoch
         self.granted: StepGranted | None = None
+        self.finishing = False
         self.timeline = Timeline(clock, "nova-compute", host)
 
     async def begin(self, delivery: Delivery | None, patience: float) -> StepGranted | None:
@@ -88,6 +92,7 @@ class StepRun:
 
     async def finish(self, power_state: int | None = None) -> None:
         """Report that all is done. Raises ``Stale`` if a successor took over, ``Unavailable`` if there is no word."""
+        self.finishing = True
         verdict = await self._conductor.ask(
             FinishStep(
                 action_id=self.asked.action_id,

@@ -36,9 +36,13 @@ class Workplace:
         self._tasks.pop(run.asked.server_id, None)
 
     def cancel_action(self, action_id: str) -> None:
-        """The action is no longer ours: stop working on it."""
+        """The action is no longer ours: stop working on it.
+
+        Unless it is being finished: then it may be over because *we* have finished it and the word is still on its way.
+        The step hears that word itself, or leaves the guest as it is, prepared, to reconcile.
+        """
         run = self._runs.get(action_id)
-        if run is not None:
+        if run is not None and not run.finishing:
             self.cancel_server(run.asked.server_id)
 
     def cancel_server(self, server_id: str) -> None:
