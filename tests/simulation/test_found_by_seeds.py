@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 
+from kilonova.hypervisor.fake.settings import Fault
 from kilonova.messaging.bus import BusUnavailable
 from kilonova.messaging.contract import FinishStep, Message, PerformStep
+from kilonova.model.errors import Stale
 from kilonova.model.guest import GuestState
+from kilonova.network.protocol import RequestedNic
+from kilonova.network.service import EmbeddedNetworks, NetworkSettings
 from tests.simulation.world import Client, World, until_running
 
 
@@ -60,3 +64,33 @@ async def test_a_cancelled_step_does_not_end_reconcile(
     monkeypatch.setattr(agent, "_resume", cancelled)
     await asyncio.sleep(2.5 * world.config.compute.reconcile_interval)
     assert rounds == 2
+
+
+async def test_a_build_begun_before_its_delete_leaves_no_ports(world: World, client: Client) -> None:
+    """The conductor is slow between the lease and the ports; meanwhile the server is deleted and its ports given back."""
+    networks = EmbeddedNetworks(world.database, world.clock, world.ids, NetworkSettings())
+    await networks.bootstrap("p0")
+    server_id = await client.boot()
+    assert (await client("DELETE", f"/servers/{server_id}")).status_code == 204
+    for _ in range(2):  # while it is being deleted, and when it is gone
+        with pytest.raises(Stale):
+            await networks.allocate(server_id, "p1", "host1", [RequestedNic()])
+        await client.until_gone(server_id)
+
+
+async def test_a_build_that_moves_on_keeps_its_ports(world: World, client: Client) -> None:
+    """A failed build's ports were given back after its rescheduling: late, they were those of the next host's guest."""
+    released: list[str] = []
+    release = world.networks.release
+
+    async def noted(server_id: str) -> None:
+        released.append(server_id)
+        await release(server_id)
+
+    world.networks.release = noted  # type: ignore[method-assign]
+    world.drivers["host1"].inject(Fault(verb="prepare", times=-1))
+    ids = [await client.boot(f"s{n}") for n in range(2)]
+    for server_id in ids:
+        await client.until(server_id, "ACTIVE")
+    assert released == []
+    assert sorted(world.networks.ports) == sorted(ids)

@@ -24,7 +24,7 @@ class Simulator:
 
     def __init__(self) -> None:
         self._storage = Storage()
-        self._worlds = 0
+        self._past: list[object] = []
 
     def seed(self, seed: int) -> Outcome:
         """The world of a seed."""
@@ -50,15 +50,18 @@ class Simulator:
                 seconds=loop.time(),
                 trace=world.trace,
             )
-            del world
-            self._worlds += 1
-        if self._worlds % _GARBAGE_EVERY == 0:
-            _bury()
+            self._past.append(world)
+        if len(self._past) >= _GARBAGE_EVERY:
+            self.bury()
         return outcome
 
+    def bury(self) -> None:
+        """Collect what is left of killed tasks. Their ``finally`` runs only now, when their world is over."""
+        self._past.clear()
+        _collect()
 
-def _bury() -> None:
-    """Collect what is left of killed tasks. Their ``finally`` runs only now, when the world is over."""
+
+def _collect() -> None:
     hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
     try:
         with warnings.catch_warnings():
@@ -79,7 +82,9 @@ def _silence() -> Iterator[None]:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # killed tasks that never had their first turn
+            yield
     finally:
         if collecting:
             gc.enable()

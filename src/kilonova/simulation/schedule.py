@@ -80,10 +80,12 @@ def draw(seed: int) -> Schedule:
     source = Random(seed)
     servers = source.randint(2, 9)
     skewed = source.random() < 0.5
+    operations = sorted(_operations(source, servers), key=lambda operation: operation.at)
+    faults = _faults(source, [operation.at for operation in operations])
     return Schedule(
         seed=seed,
-        operations=tuple(sorted(_operations(source, servers), key=lambda operation: operation.at)),
-        faults=tuple(sorted(_faults(source), key=lambda fault: fault.at)),
+        operations=tuple(operations),
+        faults=tuple(sorted(faults, key=lambda fault: fault.at)),
         skews={name: round(source.uniform(-0.4, 0.4), 3) if skewed else 0.0 for name in CONTROL}
         | {name: round(source.uniform(-30, 30), 3) if skewed else 0.0 for name in HOSTS},
         slots_of_host=source.choice((1, 2, 3, 8, 8)),
@@ -109,16 +111,20 @@ def _operations(source: Random, servers: int) -> list[Operation]:
     return found
 
 
-def _faults(source: Random) -> list[Fault]:
+def _faults(source: Random, busy: list[float]) -> list[Fault]:
     found = [_weather(source)] if source.random() < 0.7 else []
     for _ in range(source.choice((0, 1, 1, 2, 2, 3, 4, 6, 9))):
-        found.append(_fault(source))
+        found.append(_fault(source, busy))
     return found
 
 
-def _fault(source: Random) -> Fault:
-    at = round(source.uniform(0, REQUESTS_UNTIL), 3)
-    lasts = round(min(source.expovariate(0.25) + 0.05, FAULTS_UNTIL - at), 3)
+def _fault(source: Random, busy: list[float]) -> Fault:
+    """Mostly just after a request, when there is something to break; short, or longer than every patience."""
+    near = min(source.choice(busy) + source.expovariate(1.0), REQUESTS_UNTIL)
+    at = round(near if source.random() < 0.7 else source.uniform(0, REQUESTS_UNTIL), 3)
+    longest = FAULTS_UNTIL - at
+    lasts = source.expovariate(0.5) + 0.05 if source.random() < 0.5 else source.uniform(4.0, longest)
+    lasts = round(min(lasts, longest), 3)
     kind = source.choices(
         ("kill", "partition", "broker", "database", "sick", "slow", "weather", "guest", "restart"),
         (10, 3, 1.5, 1.5, 2, 2, 2, 1, 1),
