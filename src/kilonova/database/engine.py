@@ -400,7 +400,16 @@ def take_over(
     if action.state == ActionState.PENDING:
         columns["updated_at"] = action.updated_at  # since when it waits; the waits between copies double
         columns["lease_until"] = now + resend_delay(now - action.updated_at, dispatch)
-    if not actions.change(connection, action.id, columns, epoch=action.epoch, states=_OPEN, step=action.step):
+    # The lease is compared too: a resend keeps the epoch, and several conductors sweep the same list.
+    if not actions.change(
+        connection,
+        action.id,
+        columns,
+        epoch=action.epoch,
+        states=_OPEN,
+        step=action.step,
+        leased_until=action.lease_until,
+    ):
         raise Stale(f"action {action.id} is past epoch {action.epoch}")
     moved = msgspec.structs.replace(action, step=step.name, epoch=epoch, state=ActionState.PENDING)
     return step_message(moved, _server_of(connection, action))
