@@ -6,6 +6,7 @@ be left on the machine: that is asserted.
 
 import contextlib
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -68,6 +69,7 @@ class Cloud:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.bridges: list[str] = []
         self._common = (
             f"api.port={self.port}",
             f"identity.admin_password={PASSWORD}",
@@ -318,7 +320,7 @@ def on_private_servers(directory: Path, databases: DatabaseServer, *options: str
     broker = RabbitMQ(directory / f"rabbitmq-{databases.kind}", durable=False)
     broker.start()
     try:
-        with distributed(broker.url, databases.create_database("clouds"), *options) as cloud:
+        with distributed(broker.url, databases.create_database(f"clouds_{secrets.token_hex(4)}"), *options) as cloud:
             yield cloud
     finally:
         broker.destroy()
@@ -333,8 +335,9 @@ def fake_cloud() -> Iterator[Cloud]:
 
 @pytest.fixture(scope="session")
 def distributed_cloud(backing_directory: Path, mariadb_server: MariaDB) -> Iterator[Cloud]:
-    """RabbitMQ and MariaDB."""
-    with on_private_servers(backing_directory, mariadb_server, "compute.driver=fake") as cloud:
+    """RabbitMQ and MariaDB; a build takes a moment, so that it can be interrupted."""
+    options = ("compute.driver=fake", "compute.fake_delay=0.4")
+    with on_private_servers(backing_directory, mariadb_server, *options) as cloud:
         yield cloud
 
 

@@ -15,52 +15,64 @@ from tests.clouds import Client, Cloud, eventually
 from tests.contract.hypervisors import guest_image
 
 READY = "kilonova-guest ready:"
-BRIDGE = "knt0"
-CIDR = "10.223.0.0/24"
-REAL = ("compute.driver=qemu", "compute.accelerator=tcg", f"network.bridge={BRIDGE}", f"network.cidr={CIDR}")
+NETWORKS = {"knt0": "10.223.0.0/24", "knt1": "10.224.0.0/24", "knt2": "10.225.0.0/24"}
+"""A bridge and its addresses for each deployment that may run at the same time."""
 
 
-def taps(name: str = BRIDGE) -> list[str]:
+def taps(bridge: str) -> list[str]:
     """The cards plugged into a bridge."""
-    ports = Path("/sys/class/net") / name / "brif"
+    ports = Path("/sys/class/net") / bridge / "brif"
     return sorted(port.name for port in ports.iterdir()) if ports.exists() else []
 
 
-def guest_processes(cloud: Cloud, process: str = "all") -> dict[str, int]:
-    """Pids of QEMU processes by server, below the state of one of the cloud's processes."""
+def guest_processes(cloud: Cloud) -> dict[str, int]:
+    """Pids of QEMU processes by server, found by where they work."""
     found: dict[str, int] = {}
-    for instances in (cloud.directory / process / "state" / "hosts").glob("*/instances"):
+    for instances in cloud.directory.glob("*/state/hosts/*/instances"):
         found |= find(instances.resolve())
     return found
 
 
 def leftovers(cloud: Cloud) -> list[str]:
     """What is on the machine of any guest of this cloud."""
-    directories = cloud.directory.glob("*/state/hosts/*/instances/*")
-    processes = [f"guest process {pid}" for name in cloud.processes for pid in guest_processes(cloud, name).values()]
-    return [*(path.name for path in directories), *processes, *taps()]
+    directories = [path.name for path in cloud.directory.glob("*/state/hosts/*/instances/*")]
+    processes = [f"guest process {pid}" for pid in guest_processes(cloud).values()]
+    return [*directories, *processes, *(tap for bridge in cloud.bridges for tap in taps(bridge))]
 
 
 def none_left(cloud: Cloud) -> None:
     """Fails if anything of a guest is still on the machine after a moment."""
-    eventually(lambda: not leftovers(cloud), f"nothing left of guests: {leftovers(cloud)}", 20.0)
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: not leftovers(cloud), "nothing left of guests", 20.0)
+    assert leftovers(cloud) == []
 
 
 @contextlib.contextmanager
-def no_bridge_after() -> Iterator[None]:
+def no_bridge_after(name: str) -> Iterator[None]:
     """Takes the bridge away at the end; guests that are still plugged in fail the test."""
     try:
         yield
     finally:
-        plugged = taps()
-        asyncio.run(bridge.remove_bridge(BRIDGE))
-        assert not plugged, f"left on {BRIDGE}: {plugged}"
+        plugged = taps(name)
+        asyncio.run(_without(name))
+        assert not plugged, f"left on {name}: {plugged}"
+
+
+async def _without(name: str) -> None:
+    await bridge.remove_bridge(name)
+
+
+def driver_options(name: str) -> tuple[str, ...]:
+    """Real guests on the bridge ``name``."""
+    options = ("compute.driver=qemu", "compute.accelerator=tcg", "compute.reserved_memory_mb=0")
+    return (*options, f"network.bridge={name}", f"network.cidr={NETWORKS[name]}")
 
 
 @contextlib.contextmanager
-def real(*options: str, **environment: str) -> Iterator[Cloud]:
-    """nova-all-in-one with the QEMU driver, on the test bridge."""
-    with no_bridge_after(), clouds.embedded(*REAL, *options, **environment) as cloud:
+def real(name: str, *options: str, **environment: str) -> Iterator[Cloud]:
+    """nova-all-in-one with the QEMU driver, on the bridge ``name``."""
+    with no_bridge_after(name), clouds.embedded(*driver_options(name), *options, **environment) as cloud:
+        cloud.bridges.append(name)
         try:
             yield cloud
         finally:
@@ -100,6 +112,6 @@ def ssh(key: Path, address: str, command: str) -> str:
 @pytest.fixture(scope="session")
 def real_cloud() -> Iterator[Cloud]:
     """Shared by all tests that only boot guests."""
-    with real() as cloud:
+    with real("knt0") as cloud:
         yield cloud
         none_left(cloud)

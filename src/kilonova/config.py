@@ -111,9 +111,6 @@ class ComputeConfig(Section):
     memory_ratio: float = Field(1.0, gt=0, description="Virtual memory per real memory.")
     disk_ratio: float = Field(1.0, gt=0, description="Virtual disk per real disk.")
     reserved_memory_mb: int = Field(512, ge=0, description="Memory kept for the host itself.")
-    force_config_drive: bool = Field(
-        True, description="Every guest gets a config drive; there is no DHCP yet, so it tells guests their address."
-    )
     shutdown_grace: float = Field(15.0, ge=0, description="Seconds a guest gets to shut down by itself.")
     resume_guests: bool = Field(True, description="At start, run the guests again that `kilonova stop` shut down.")
     accelerator: Literal["auto", "kvm", "tcg"] = Field("auto", description="auto: KVM where a probe guest boots.")

@@ -1,6 +1,6 @@
 """Serves the three neighbours on a port of this machine: what the tests with real clients talk to.
 
-``python serve_neighbours.py DIRECTORY``; writes the port to ``DIRECTORY/port`` once it answers.
+``python -m tests.functional.serve_neighbours DIRECTORY``; writes the port to ``DIRECTORY/port`` once it answers.
 """
 
 import asyncio
@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import uvicorn
-from neighbours import start
 
 from kilonova.model.clock import SystemClock
+from tests.functional.neighbours import start
 
 
 async def main(directory: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from neighbours import Neighbours, start
 
 from kilonova.web.policy import NOBODY_NEEDED
 from kilonova.web.routes import Route
+from tests.functional.neighbours import Neighbours, start
 
 NONSENSE: list[Any] = [
     None,

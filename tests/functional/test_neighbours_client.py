@@ -21,8 +21,8 @@ Run = Callable[..., Any]
 @pytest.fixture(scope="module")
 def openstack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     directory = tmp_path_factory.mktemp("cloud")
-    script = Path(__file__).with_name("serve_neighbours.py")
-    server = subprocess.Popen([sys.executable, script, directory])
+    root = Path(__file__).parents[2]
+    server = subprocess.Popen([sys.executable, "-m", "tests.functional.serve_neighbours", directory], cwd=root)
     try:
         deadline = time.monotonic() + 20
         while not (directory / "port").exists():

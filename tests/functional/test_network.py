@@ -9,12 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
-from neighbours import Neighbours, start
 
 from kilonova.model.context import Caller
 from kilonova.model.errors import Conflict, Invalid, Misconfigured, NotFound
 from kilonova.network import SHARED_NETWORK_ID, SHARED_SUBNET_ID, EmbeddedNetworks, NetworkSettings
 from kilonova.network.protocol import RequestedNic
+from tests.functional.neighbours import Neighbours, start
 
 DEFAULT = [RequestedNic(network_id=SHARED_NETWORK_ID)]
 

@@ -324,3 +324,23 @@ async def test_the_whole_way_of_a_request_is_recorded(world: World, client: Clie
     assert [name for name in names if name in way] == way
     schedule = next(event for event in shown["events"] if event["event"] == "schedule")
     assert server["OS-EXT-SRV-ATTR:host"] in str(schedule["details"])
+
+
+async def test_a_heartbeat_behind_the_finish_does_not_undo_a_confirmed_build(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the commit and its answer the heartbeat hears that the action is not running any more: because it succeeded."""
+    call = world.bus.call
+
+    async def slow_verdict(queue: str, message: Message, context: Any, *, timeout: float) -> Message:
+        answer = await call(queue, message, context, timeout=timeout)
+        if isinstance(message, FinishStep):
+            await asyncio.sleep(2 * world.config.membership.heartbeat)
+        return answer
+
+    monkeypatch.setattr(world.bus, "call", slow_verdict)
+    server_id = await client.boot()
+    server = await client.until(server_id, "ACTIVE")
+    await asyncio.sleep(3 * world.config.membership.heartbeat)
+    guest = await world.drivers[server["OS-EXT-SRV-ATTR:host"]].show_guest(server_id)
+    assert guest is not None and guest.state is GuestState.RUNNING

@@ -1,16 +1,23 @@
-"""Serves an ASGI application with uvicorn inside our own event loop: we bind the port, we handle the signals."""
+"""Serves an ASGI application with uvicorn inside our own event loop: we bind the port, we handle the signals.
+
+When several processes share the port, the one that leaves does so without a client noticing: for a moment it still answers, and
+each answer asks the client to come back on a new connection, which the kernel gives to those that stay.
+"""
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 
 from kilonova.api.front import Asgi
 from kilonova.model.errors import Misconfigured
+from kilonova.web.application import Receive, Scope, Send
 
 _BACKLOG = 2048
+_LINGER = 2.0  # seconds; clients that ask more often than this never meet a connection we have closed
 _KEEP_ALIVE = 75  # seconds; longer than the usual client's pause between two polls
 
 
@@ -20,14 +27,36 @@ class _Server(uvicorn.Server):
         yield  # the process has its own handlers: other services must drain too
 
 
+class _Door:
+    """The application; once ``leaving``, every answer says that its connection is over."""
+
+    def __init__(self, application: Asgi) -> None:
+        self._application = application
+        self.leaving = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self.leaving:
+            await self._application(scope, receive, send)
+            return
+
+        async def send_last(event: MutableMapping[str, Any]) -> None:
+            if event["type"] == "http.response.start":
+                event = {**event, "headers": [*event.get("headers", []), (b"connection", b"close")]}
+            await send(event)
+
+        await self._application(scope, receive, send_last)
+
+
 class HttpServer:
     """One listening socket and what is behind it."""
 
     def __init__(self, application: Asgi, host: str, port: int, *, reuse_port: bool = False) -> None:
+        self._shared = reuse_port
+        self._door = _Door(application)
         self._socket = _bind(host, port, reuse_port)
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
-            application,
+            self._door,
             loop="none",
             http="httptools",
             lifespan="off",
@@ -53,6 +82,9 @@ class HttpServer:
         """Take no more connections, finish what is being answered, at most ``timeout`` seconds."""
         if self._task is None:
             return
+        if self._shared:
+            self._door.leaving = True
+            await asyncio.sleep(_LINGER)  # noqa: TID251 -- real clients wait in real time
         self._server.config.timeout_graceful_shutdown = max(int(timeout), 1)
         self._server.should_exit = True
         await self._task

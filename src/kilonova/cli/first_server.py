@@ -80,7 +80,7 @@ def servers(cloud: Cloud) -> list[dict[str, Any]]:
     return found
 
 
-def create_first(cloud: Cloud, image_id: str, terminal: Terminal) -> FirstServer:
+def create_first(cloud: Cloud, image_id: str, terminal: Terminal, *, imitated: bool) -> FirstServer:
     """Create it, and wait until its guest says that it is ready."""
     with terminal.step(f"Creating the server {NAME} ({FLAVOR})") as step:
         body = {"name": NAME, "imageRef": image_id, "flavorRef": _flavor(cloud), "networks": "auto"}
@@ -91,7 +91,12 @@ def create_first(cloud: Cloud, image_id: str, terminal: Terminal) -> FirstServer
         step.result = f"Server {NAME} is ACTIVE on host {host}, address {', '.join(addresses)}"
     with terminal.step("Waiting for the guest to boot") as step:
         console, ready = _await_ready(cloud, server_id, step)
-        step.result = "The guest has booted; it says on its serial console:" if ready else _silent()
+        booted = (
+            "The imitated guest pretends to say"
+            if imitated
+            else "The guest has booted; it says on its serial console"
+        )
+        step.result = f"{booted}:" if ready else _silent()
     return FirstServer(
         server_id=server_id,
         name=NAME,

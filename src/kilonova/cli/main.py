@@ -1,7 +1,8 @@
 """The ``kilonova`` command. Here is only what it understands; each command's work is a module of its own.
 
 Modules are imported inside the commands: ``kilonova --help`` must not load a cloud. Exit codes are those of the
-``nova-*`` programs (sysexits.h), and 3 for a status that found nothing running.
+``nova-*`` programs (sysexits.h), 1 for anything else that did not work and for a check that found something, and 3 for a
+status that found nothing running.
 """
 
 import sys
@@ -30,12 +31,19 @@ StateDir = Annotated[
         "--state-dir", envvar="KILONOVA_STATE_DIR", help="Where everything that lasts is kept.", show_default=".state"
     ),
 ]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="The services' TOML file.", show_default="kilonova.toml of the state directory"),
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="One option; may be repeated.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 def main() -> None:
     """Run, and say what is wrong in one line."""
-    from kilonova.cli.services import EX_CONFIG, EX_SOFTWARE, EX_UNAVAILABLE
+    from kilonova.cli.services import EX_CONFIG, EX_UNAVAILABLE
     from kilonova.model.errors import KilonovaError, Misconfigured, Unavailable
 
     try:
@@ -45,7 +53,7 @@ def main() -> None:
     except Unavailable as error:
         _die(error, EX_UNAVAILABLE)
     except KilonovaError as error:
-        _die(error, getattr(error, "code", EX_SOFTWARE))
+        _die(error, getattr(error, "code", 1))
     except BrokenPipeError:  # the reader (head, less) has seen enough
         sys.stderr.close()
 
@@ -65,9 +73,7 @@ def _state(directory: Path | None) -> "State":
 def start(
     state_dir: StateDir = None,
     config: Annotated[Path | None, typer.Option("--config", help="TOML file; see: kilonova options")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="One option; may be repeated.")
-    ] = None,
+    overrides: Overrides = None,
     driver: Annotated[
         str | None,
         typer.Option(help="qemu (real guests, needs root), fake (imitated hosts) or auto.", show_default="auto"),
@@ -121,6 +127,37 @@ def status(state_dir: StateDir = None, json_output: Json = False) -> None:
     from kilonova.cli.status import show
 
     raise typer.Exit(show(_state(state_dir), json_output=json_output))
+
+
+@app.command(epilog="Example: kilonova check && echo clean")
+def check(
+    state_dir: StateDir = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    json_output: Json = False,
+) -> None:
+    """Look whether anything is half done, leaked or counted wrongly. On the control node: it reads the database itself.
+
+    Exit code 0: nothing; 1: there are findings, each with what to do.
+    """
+    from kilonova.cli.check import show
+
+    raise typer.Exit(show(_state(state_dir), config, overrides or [], json_output=json_output))
+
+
+@app.command(epilog="Example: kilonova actions --late")
+def actions(
+    state_dir: StateDir = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    late: Annotated[bool, typer.Option("--late", help="Only those that should have been taken over.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only those that failed.")] = False,
+    json_output: Json = False,
+) -> None:
+    """List what is being done to servers, and what failed. On the control node: it reads the database itself."""
+    from kilonova.cli.actions import show
+
+    show(_state(state_dir), config, overrides or [], late=late, failed=failed, json_output=json_output)
 
 
 @app.command(epilog="Example: kilonova trace first")

@@ -75,6 +75,8 @@ def _run(name: str, binaries: tuple[str, ...], options: argparse.Namespace) -> N
     from kilonova.telemetry.logs import configure
 
     config = load_config(options.config, options.set)
+    if name == "nova-compute":  # several may run on one machine: ps tells which is which
+        setproctitle.setproctitle(f"{name} {config.compute.host}")
     configure(config.log)
     import uvloop
 

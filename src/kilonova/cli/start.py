@@ -53,6 +53,8 @@ def start(wishes: Wishes, *, json_output: bool) -> None:
     config, hosts = _with_hosts(config, wishes)
     require_free_port(config.api.host, config.api.port)
     _clear_remains(state)
+    if config.identity.admin_password is None:  # the same one, even where another shape's database is new
+        config = configuration.changed(config, identity={"admin_password": state.password()})
     launched = Launcher(state, config, terminal, _record(config, wishes)).launch(hosts)
     url = state.api_url() or ""
     credentials.write_credentials(state, config, url)
@@ -153,7 +155,7 @@ def _introduce(
     present = first_server.servers(cloud)
     first, journey = None, None
     if wishes.first_server and not present:
-        first = first_server.create_first(cloud, image_id, terminal)
+        first = first_server.create_first(cloud, image_id, terminal, imitated=image is None)
         _show_console(first, terminal)
         journey = timelines.read_journey(cloud, first.server_id, first.name, first.request_id)
     if json_output:

@@ -151,7 +151,7 @@ def _bar(begin: int, end: int, whole: int, style: str) -> Any:
 
     first = min(int(begin * _BAR / whole), _BAR - 1)
     length = max(round((end - begin) * _BAR / whole), 1)
-    return Text("·" * first, style="dim") + Text("█" * min(length, _BAR - first), style=style)
+    return Text.assemble(("·" * first, "dim"), ("█" * min(length, _BAR - first), style))
 
 
 def summary(journey: Journey) -> str:

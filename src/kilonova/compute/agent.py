@@ -40,6 +40,7 @@ from kilonova.model.guest import Capabilities, GuestState, HostResources
 log = structlog.get_logger()
 
 _CALLS = 16  # questions answered at once
+_PATIENCE = 30.0  # seconds a step waits for the conductor's leave before its message is dropped
 
 
 class Agent:
@@ -65,6 +66,7 @@ class Agent:
         self._bus = bus
         self._clock = clock
         self._ids = ids
+        self._random = random
         self._config = compute
         self._lease = actions.lease
         self._interval = membership.heartbeat
@@ -83,6 +85,8 @@ class Agent:
         self._capabilities: Capabilities | None = None
         self._reported: HostResources | None = None
         self._heard_at = clock.monotonic()
+        self._unsure = False  # silence, or a step without a verdict: others may have decided without us
+        self._compare_at = 0.0
         self._subscriptions: list[Subscription] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._resumed: set[asyncio.Task[None]] = set()
@@ -158,7 +162,7 @@ class Agent:
         await self._workplace.enter(asked.server_id)
         try:
             run = StepRun(self._conductor, self._clock, self.host, asked, context, self._ids.uuid())
-            if await run.begin(delivery, self._lease) is None:
+            if await run.begin(delivery, _PATIENCE) is None:
                 return
             self._workplace.hold(run)
             try:
@@ -178,7 +182,9 @@ class Agent:
         except asyncio.CancelledError:
             await self._cancelled(run)
         except Unavailable as error:
+            # Perhaps it counts, perhaps not. A guest that was prepared stays so, not running; reconcile asks again.
             log.warning("no word on a finished step", action=run.asked.action_id, error=error.message)
+            self._unsure = True
         except HostFault as fault:
             await run.fail(fault)
         except Exception as error:
@@ -233,13 +239,21 @@ class Agent:
             await self._clock.sleep(self._interval)
             try:
                 await self._report(patience=0.0)
+                self._compare_soon()
             except Unavailable as error:
+                self._unsure = True
                 silent = self._clock.monotonic() - self._heard_at
                 log.warning(
                     "the conductor does not answer", host=self.host, silent=round(silent, 1), error=error.message
                 )
                 if silent > self._lease:
                     self._stop_unconfirmed()
+
+    def _compare_soon(self) -> None:
+        """Heard again after a silence: meanwhile servers may have been deleted or moved without asking this host."""
+        if self._unsure:
+            self._unsure = False
+            self._compare_at = self._clock.monotonic() + self._random.uniform(0.0, self._interval)
 
     def _stop_unconfirmed(self) -> None:
         """Without a word for a lease's length all our steps may have been given to others."""
@@ -278,14 +292,20 @@ class Agent:
             disk_gb=int(resources.disk_gb * config.disk_ratio),
         )
 
+    async def _until_comparison(self) -> None:
+        self._compare_at = self._clock.monotonic() + self._config.reconcile_interval
+        while (left := self._compare_at - self._clock.monotonic()) > 0:
+            await self._clock.sleep(min(left, self._interval))  # in short sleeps: it may be moved forward
+
     async def _reconcile(self) -> None:
         while True:
-            await self._clock.sleep(self._config.reconcile_interval)
+            await self._until_comparison()
             try:
                 found = await self._reconciler.once(taking_over=False)
                 self._take_up([step for step in found if not self._workplace.busy(step.server_id)])
             except KilonovaError as error:
                 log.warning("reconcile put off", host=self.host, error=error.message)
+                self._unsure = True
 
     async def _watch(self) -> None:
         async for server_id, state in self.driver.events():

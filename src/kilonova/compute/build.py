@@ -6,7 +6,7 @@ import structlog
 from kilonova.compute.step import StepRun
 from kilonova.hypervisor.driver import Driver
 from kilonova.model.clock import Clock
-from kilonova.model.errors import HostFault, Stale, Unavailable
+from kilonova.model.errors import HostFault, Stale
 from kilonova.model.guest import GuestSpec
 from kilonova.model.server import PowerState
 
@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 
 async def build(run: StepRun, driver: Driver, clock: Clock) -> None:
-    """Perform it. Whatever happens, the guest runs only if the database says it may."""
+    """Perform it. The guest runs only if the database says it may; if there is no word (``Unavailable``), it stays prepared."""
     assert run.asked.guest is not None and run.granted is not None
     spec = msgspec.structs.replace(run.asked.guest, nics=run.granted.nics, image=run.granted.image, epoch=run.epoch)
     await _prepare(run, driver, clock, spec)
@@ -23,10 +23,6 @@ async def build(run: StepRun, driver: Driver, clock: Clock) -> None:
     except Stale as stale:
         log.info("build undone: a successor took over", server=spec.server_id, reason=stale.message)
         await driver.destroy(spec.server_id)
-        return
-    except Unavailable as error:
-        # Perhaps it is confirmed, perhaps not. The guest stays prepared, not running; reconcile asks again.
-        log.warning("no word on a finished build", server=spec.server_id, error=error.message)
         return
     await driver.release(spec.server_id)
 
@@ -52,10 +48,11 @@ async def _prepare(run: StepRun, driver: Driver, clock: Clock, spec: GuestSpec) 
 
 
 async def _undo(driver: Driver, server_id: str) -> None:
+    """Best effort: what cannot be removed now, reconcile removes, as its server is not here any more."""
     try:
         await driver.destroy(server_id)
-    except HostFault as fault:
-        log.error("what a failed build left could not be removed", server=server_id, error=fault.message)
+    except Exception:
+        log.exception("what a failed build left could not be removed yet", server=server_id)
 
 
 class StepFailed(Exception):

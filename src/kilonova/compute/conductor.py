@@ -1,16 +1,20 @@
 """How nova-compute speaks to nova-conductor: typed questions, asked again while there is time.
 
-A question that is repeated means the same: every answer of the conductor is idempotent. ``Unavailable`` comes out only after the
-time is up.
+A question that is repeated means the same: every answer of the conductor is idempotent. So a try is given up early, as whoever
+was to answer may have died with the question; only if several were, it is given longer. ``Unavailable`` comes out only after
+the time is up.
 """
 
 from typing import TypeVar
 
-from kilonova.messaging.bus import Bus
+from kilonova.messaging.bus import Bus, CallTimeout
 from kilonova.messaging.contract import CONDUCTOR, Message
 from kilonova.model.clock import Clock, Random
 from kilonova.model.context import RequestContext
 from kilonova.model.errors import Unavailable
+
+FIRST_TRY = 2.0
+"""Seconds an answer may take before the question is asked again; doubled each time, up to ``messaging.call_timeout``."""
 
 M = TypeVar("M", bound=Message)
 
@@ -37,10 +41,14 @@ class ConductorClient:
 
     async def _ask(self, question: Message, context: RequestContext, patience: float) -> Message:
         until = self._clock.monotonic() + patience
-        delay = 0.1
+        delay, timeout = 0.1, FIRST_TRY
         while True:
             try:
-                return await self._bus.call(CONDUCTOR, question, context, timeout=self._timeout)
+                return await self._bus.call(CONDUCTOR, question, context, timeout=min(timeout, self._timeout))
+            except CallTimeout:
+                timeout *= 2
+                if self._clock.monotonic() + delay >= until:
+                    raise
             except Unavailable:
                 if self._clock.monotonic() + delay >= until:
                     raise

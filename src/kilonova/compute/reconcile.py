@@ -2,7 +2,7 @@
 
 Confirmed but not yet running: let it run. Prepared but confirmed for nobody: unmake it; it never ran. Power states
 that changed by themselves: report. A guest that ran and belongs to nobody here: say so and leave it, removing it is
-policy.
+policy. What only a person can judge is reported as findings, all of them each time (``kilonova check`` shows them).
 """
 
 import asyncio
@@ -19,12 +19,14 @@ from kilonova.messaging.contract import (
     HostWork,
     ListHostWork,
     PerformStep,
+    ReportFindings,
     ReportGuests,
     ServerOnHost,
 )
 from kilonova.model.clock import Clock
 from kilonova.model.context import RequestContext
 from kilonova.model.errors import KilonovaError
+from kilonova.model.finding import GUEST_CHANGED, GUEST_GONE, GUEST_OF_NOBODY, Finding
 from kilonova.model.guest import Guest, GuestState
 from kilonova.model.server import PowerState, VmState
 
@@ -63,6 +65,8 @@ class Reconciler:
         self._host = host
         self._incarnation = incarnation
         self._resume_list = resume
+        self._findings: list[Finding] = []
+        self._told = False  # whether the conductor knows that there is none
 
     async def once(self, *, taking_over: bool) -> list[PerformStep]:
         """One comparison; returns the steps that wait to be begun here.
@@ -79,6 +83,7 @@ class Reconciler:
             _CONTEXT,
             patience=10.0 if taking_over else 0.0,
         )
+        self._findings = []
         if taking_over and self._resume_list is not None:
             await self._resume(work.servers, self._resume_list)
         changed = [
@@ -93,10 +98,33 @@ class Reconciler:
             ):
                 await self._remove(guest)
             elif guest.server_id not in known:
-                log.warning("finding: a guest that belongs to nobody", server=guest.server_id, host=self._host)
+                self._found(
+                    GUEST_OF_NOBODY,
+                    guest.server_id,
+                    f"a guest is here ({guest.state}) whose server the database does not know; it is left as it is: "
+                    "save what is on its disk and end it by hand",
+                )
         if changed:
             await self._conductor.ask(ReportGuests(host=self._host, changed=changed), Acknowledged, _CONTEXT)
+        await self._tell_findings()
         return work.steps
+
+    def _found(self, kind: str, server_id: str, message: str) -> None:
+        log.warning("finding", kind=kind, server=server_id, host=self._host, message=message)
+        self._findings.append(Finding(kind=kind, subject=server_id, message=message))
+
+    async def _tell_findings(self) -> None:
+        """Each time there are some, and once when there are none any more. The next comparison makes up for a lost word."""
+        if self._told and not self._findings:
+            return
+        self._told = False
+        try:
+            report = ReportFindings(host=self._host, findings=self._findings)
+            await self._conductor.ask(report, Acknowledged, _CONTEXT)
+        except KilonovaError as error:
+            log.warning("findings not reported", host=self._host, error=error.message)
+            return
+        self._told = not self._findings
 
     async def _resume(self, servers: list[ServerOnHost], listed: ResumeList) -> None:
         """Power on what was shut down together with the cloud. What cannot be is reported as it is: off."""
@@ -126,9 +154,16 @@ class Reconciler:
             return None
         guest = await self._driver.show_guest(server.server_id)
         if guest is None:
-            if server.vm_state != VmState.ACTIVE:
+            if server.vm_state not in (VmState.ACTIVE, VmState.STOPPED):
                 return None
-            log.error("finding: the guest of an active server is gone", server=server.server_id, host=self._host)
+            self._found(
+                GUEST_GONE,
+                server.server_id,
+                f"the server is {server.vm_state}, and there is no guest of it here, nor its disk; "
+                "delete the server, or restore the guest from a backup",
+            )
+            if server.power_state == PowerState.CRASHED:
+                return None
             return GuestChanged(server_id=server.server_id, power_state=PowerState.CRASHED)
         if guest.state is GuestState.PREPARED:
             if server.vm_state == VmState.ACTIVE:
@@ -137,6 +172,11 @@ class Reconciler:
             return None
         if POWER[guest.state] == server.power_state:
             return None
+        self._found(
+            GUEST_CHANGED,
+            server.server_id,
+            f"the guest is {guest.state}, the server was {server.vm_state}; it changed by itself, and the server followed",
+        )
         return GuestChanged(server_id=server.server_id, power_state=POWER[guest.state])
 
     async def _remove(self, listed: Guest) -> None:

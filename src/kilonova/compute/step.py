@@ -49,7 +49,7 @@ class StepRun:
         self.asked = asked
         self.epoch = asked.epoch
         self.granted: StepGranted | None = None
-        self.finishing = False
+        self.finishing = False  # its end is with the conductor: from here on only the verdict decides
         self.timeline = Timeline(clock, "nova-compute", host)
 
     async def begin(self, delivery: Delivery | None, patience: float) -> StepGranted | None:
@@ -113,6 +113,8 @@ class StepRun:
         """Report that it failed and that nothing of it is left here."""
         known = isinstance(error, KilonovaError)
         message = error.message if isinstance(error, KilonovaError) else "The compute host failed unexpectedly."
+        details = error.details if isinstance(error, KilonovaError) else f"{type(error).__name__}: {error}"
+        self.timeline.failure(f"{self.asked.step}.failure", message, details)
         try:
             await self._conductor.ask(
                 FailStep(
@@ -121,7 +123,7 @@ class StepRun:
                     epoch=self.epoch,
                     host=self._host,
                     message=message,
-                    details=error.details if isinstance(error, KilonovaError) else f"{type(error).__name__}: {error}",
+                    details=details,
                     retry=error.retry if isinstance(error, HostFault) else not known,
                     events=self.timeline.take(),
                 ),

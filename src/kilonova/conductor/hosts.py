@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy.engine import Connection
 
 from kilonova.config import ActionsConfig
-from kilonova.database import actions, membership, outgoing, servers
+from kilonova.database import actions, findings, membership, outgoing, servers
 from kilonova.database.connection import Database
 from kilonova.messaging.bus import Delivery
 from kilonova.messaging.contract import (
@@ -18,12 +18,14 @@ from kilonova.messaging.contract import (
     ListHostWork,
     Message,
     PerformStep,
+    ReportFindings,
     ReportGuests,
     ServerOnHost,
 )
 from kilonova.model.action import KINDS, Action, ActionState, Performer
 from kilonova.model.clock import Clock, Ids
 from kilonova.model.errors import Stale
+from kilonova.model.finding import GUEST_OF_NOBODY
 from kilonova.model.server import PowerState, VmState
 
 log = structlog.get_logger()
@@ -32,7 +34,7 @@ COMPUTE = "nova-compute"
 
 
 class Hosts:
-    """Answers HostReport, ListHostWork and ReportGuests."""
+    """Answers HostReport, ListHostWork, ReportGuests and ReportFindings."""
 
     def __init__(self, database: Database, clock: Clock, ids: Ids, *, config: ActionsConfig) -> None:
         self._database = database
@@ -42,7 +44,12 @@ class Hosts:
 
     def handlers(self) -> dict[type[Message], Callable[[Delivery], Awaitable[Message | None]]]:
         """Which message each method answers."""
-        return {HostReport: self.report, ListHostWork: self.work, ReportGuests: self.guests}
+        return {
+            HostReport: self.report,
+            ListHostWork: self.work,
+            ReportGuests: self.guests,
+            ReportFindings: self.findings,
+        }
 
     async def report(self, delivery: Delivery) -> Message:
         """A heartbeat: the service lives, its leases are renewed, its machine is described when it changed."""
@@ -166,3 +173,16 @@ class Hosts:
             servers.update(
                 connection, server.id, power_state=changed.power_state, vm_state=str(vm_state), updated_at=now
             )
+
+    async def findings(self, delivery: Delivery) -> Message:
+        """What a host may not mend by itself is kept for whoever can (``kilonova check``)."""
+        report = delivery.message
+        assert isinstance(report, ReportFindings)
+        await self._database.run(self._keep, report, self._clock.now())
+        return Acknowledged()
+
+    def _keep(self, connection: Connection, report: ReportFindings, now: int) -> None:
+        """Less what was overtaken: a server that left the host between its list and its look is not missed there."""
+        here = {server.id for server in servers.on_host(connection, report.host)}
+        still = [one for one in report.findings if one.kind == GUEST_OF_NOBODY or one.subject in here]
+        findings.replace(connection, report.host, still, now)

@@ -3,6 +3,8 @@
 Any number of conductors sweep; each change names the epoch it found, so of two that see the same action one acts.
 """
 
+import asyncio
+
 import structlog
 from sqlalchemy.engine import Connection
 
@@ -18,6 +20,8 @@ from kilonova.model.errors import KilonovaError, Stale, Unavailable
 from kilonova.telemetry.timeline import Timeline
 
 log = structlog.get_logger()
+
+_AT_ONCE = 8  # late actions mended side by side: each is a round trip to the database and one to the broker
 
 
 class Sweep:
@@ -62,25 +66,35 @@ class Sweep:
         self._blind_until = self._clock.monotonic() + self._down_after
 
     async def once(self) -> int:
-        """One sweep; the number of actions it did something about."""
+        """One sweep; the number of actions it did something about.
+
+        Nothing while the broker is away: nearly every remedy is a message, and one that cannot be sent only makes the action
+        wait anew.
+        """
         if not self._bus.connected:
             self.distrust()
+            return 0
         late = await self._database.run(actions.late, self._clock.now(), self._config.sweep_batch)
         done = 0
-        for action in late:
-            try:
-                sent = await self._database.run(self._remedy, action)
-            except Stale:
-                continue
-            except Unavailable:
-                raise
-            except KilonovaError as error:
-                log.error("late action cannot be mended", action=action.id, error=error.message)
-                continue
-            done += 1
-            if sent is not None:
-                await self._send(action, sent)
+        for start in range(0, len(late), _AT_ONCE):
+            mended = await asyncio.gather(*(self._mend(action) for action in late[start : start + _AT_ONCE]))
+            done += sum(mended)
         return done
+
+    async def _mend(self, action: Action) -> bool:
+        """Whether something was done about it. Raises ``Unavailable`` if the database or the broker is away: later, then."""
+        try:
+            sent = await self._database.run(self._remedy, action)
+        except Unavailable:
+            raise
+        except Stale:
+            return False
+        except KilonovaError as error:
+            log.error("late action cannot be mended", action=action.id, error=error.message)
+            return False
+        if sent is not None:
+            await self._send(action, sent)
+        return True
 
     def _remedy(self, connection: Connection, action: Action) -> Outgoing | None:
         server = servers.find(connection, action.server_id)
@@ -118,8 +132,9 @@ class Sweep:
     async def _send(self, action: Action, sent: Outgoing) -> None:
         try:
             await self._bus.cast(sent.queue, sent.message, sent.context)
-        except Unavailable as error:
-            log.warning("the next sweep will send this", action=action.id, error=error.message)
+        except Unavailable:
+            await self._database.run(actions.expire, action.id, self._clock.now())  # or it would wait for nothing
+            raise
 
     async def resume_all(self) -> None:
         """At the start of a process whose bus died with the one before: every open action is late."""

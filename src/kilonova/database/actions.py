@@ -76,15 +76,24 @@ def change(
     epoch: int,
     states: tuple[ActionState, ...],
     step: str | None = None,
+    leased_until: int | None = None,
 ) -> bool:
-    """Set columns while the action is at that epoch, in one of ``states`` (and at ``step``). False: a successor was faster."""
-    key = (*sorted(values), str(len(states)), "step" if step is not None else "")
+    """Set columns while the action is at that epoch, in one of ``states`` (at ``step``, with that lease). False: a successor
+    was faster."""
+    key = (
+        *sorted(values),
+        str(len(states)),
+        "step" if step is not None else "",
+        "" if leased_until is None else "lease",
+    )
     statement = _CHANGES.get(key)
     if statement is None:
         statement = actions.update().where(_a.id == sa.bindparam("the_action"), _a.epoch == sa.bindparam("at_epoch"))
         statement = statement.where(_a.state.in_([sa.bindparam(f"state_{n}") for n in range(len(states))]))
         if step is not None:
             statement = statement.where(_a.step == sa.bindparam("at_step"))
+        if leased_until is not None:
+            statement = statement.where(_a.lease_until == sa.bindparam("at_lease"))
         statement = _CHANGES.setdefault(
             key, statement.values({name: sa.bindparam(f"v_{name}", type_=_a[name].type) for name in values})
         )
@@ -93,7 +102,16 @@ def change(
     parameters |= {f"state_{n}": str(state) for n, state in enumerate(states)}
     if step is not None:
         parameters["at_step"] = step
+    if leased_until is not None:
+        parameters["at_lease"] = leased_until
     return connection.execute(statement, parameters).rowcount == 1
+
+
+def expire(connection: Connection, action_id: str, now: int) -> None:
+    """What a pending step was waiting for will not come: it is late again at once."""
+    connection.execute(
+        actions.update().where(_a.id == action_id, _a.state == ActionState.PENDING).values(lease_until=now - 1)
+    )
 
 
 def renew(connection: Connection, host: str, running: Sequence[tuple[str, int]], until: int) -> list[str]:

@@ -102,7 +102,7 @@ def no_valid_host(
     """End a create that fits nowhere; if hosts have failed it before, the last of their reasons leads. Raises ``Stale``."""
     action = actions.find(connection, action_id)
     if action is not None and action.excluded_hosts and action.message:
-        message = f"{action.message} No other host could take it: {message}"
+        message = f"{action.message.rstrip('.')}. No other host could take it: {message}"
     if not _end(connection, action_id, epoch, _PENDING, ActionState.FAILED, message, now):
         raise Stale(f"action {action_id} is no longer at epoch {epoch}")
     _put_in_error(connection, action_id, server_id, message, details, now, code=500)
@@ -400,7 +400,16 @@ def take_over(
     if action.state == ActionState.PENDING:
         columns["updated_at"] = action.updated_at  # since when it waits; the waits between copies double
         columns["lease_until"] = now + resend_delay(now - action.updated_at, dispatch)
-    if not actions.change(connection, action.id, columns, epoch=action.epoch, states=_OPEN, step=action.step):
+    # The lease is compared too: a resend keeps the epoch, and several conductors sweep the same list.
+    if not actions.change(
+        connection,
+        action.id,
+        columns,
+        epoch=action.epoch,
+        states=_OPEN,
+        step=action.step,
+        leased_until=action.lease_until,
+    ):
         raise Stale(f"action {action.id} is past epoch {action.epoch}")
     moved = msgspec.structs.replace(action, step=step.name, epoch=epoch, state=ActionState.PENDING)
     return step_message(moved, _server_of(connection, action))

@@ -5,6 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kilonova.database import findings
 from kilonova.database.tables import hosts, services
 from kilonova.model.errors import NotFound
 from kilonova.model.host import Host, Service
@@ -76,10 +77,11 @@ def update_service(connection: Connection, service_id: int, **values: Any) -> No
 
 
 def delete_service(connection: Connection, service_id: int) -> None:
-    """Forget a service and, for a nova-compute, its host."""
+    """Forget a service and, for a nova-compute, its host and what that found."""
     row = connection.execute(_SERVICES.where(services.c.id == service_id)).first()
     if row is not None and row.binary == "nova-compute":
         connection.execute(hosts.delete().where(hosts.c.host == row.host))
+        findings.forget_host(connection, row.host)
     connection.execute(services.delete().where(services.c.id == service_id))
 
 

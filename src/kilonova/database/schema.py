@@ -36,6 +36,11 @@ async def ensure_schema(database: Database) -> bool:
     return True
 
 
+def has_tables(connection: Connection) -> bool:
+    """Whether it was ever brought to a schema of ours."""
+    return _recorded(connection) is not None
+
+
 def _recorded(connection: Connection) -> str | None:
     if not sa.inspect(connection).has_table("alembic_version"):
         return None

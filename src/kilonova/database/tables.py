@@ -199,6 +199,17 @@ hosts = _table(
     sa.Column("updated_at", Moment, nullable=False),
 )
 
+findings = _table(  # what a host's last look at its guests found and may not mend by itself
+    "findings",
+    sa.Column("kind", sa.String(64), primary_key=True),
+    sa.Column("host", Name, primary_key=True),
+    sa.Column("subject", Name, primary_key=True),
+    sa.Column("message", LongText, nullable=False),
+    sa.Column("first_seen_at", Moment, nullable=False),
+    sa.Column("last_seen_at", Moment, nullable=False),
+    sa.Index("ix_findings_host", "host"),
+)
+
 # --- compute's own small things ----------------------------------------------------------------------------
 
 flavors = _table(

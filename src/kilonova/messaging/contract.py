@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from kilonova.model.finding import Finding
 from kilonova.model.guest import Capabilities, GuestSpec, HostResources, ImageTicket, Nic
 
 CONTRACT_VERSION = 1
@@ -239,6 +240,13 @@ class ReportGuests(Message, frozen=True, kw_only=True):
     changed: list[GuestChanged]
 
 
+class ReportFindings(Message, frozen=True, kw_only=True):
+    """What a host found that it may not mend by itself: all of it, so that what is missing is over."""
+
+    host: str
+    findings: list[Finding] = []
+
+
 class Acknowledged(Message, frozen=True, kw_only=True):
     """Heard; there is nothing to say."""
 
@@ -280,6 +288,7 @@ AnyMessage = (
     | ListHostWork
     | HostWork
     | ReportGuests
+    | ReportFindings
     | Acknowledged
     | GetConsoleOutput
     | ConsoleOutput

@@ -18,6 +18,7 @@ from kilonova.telemetry.timeline import Timeline
 log = structlog.get_logger()
 
 _PAUSE = 0.25  # seconds between two looks for hosts that have not reported yet
+_CUT_OFF = 3.0  # times membership.down_after that requests wait while no host at all is heard of
 _TRIES = 20  # claims one request may lose to others before it waits for its message to come again
 
 
@@ -50,6 +51,7 @@ class Scheduler:
         self._read_at = 0.0
         self._subscription: Subscription | None = None
         self._patient_until = 0.0
+        self._all_silent = False
 
     async def start(self) -> None:
         """Begin to take requests."""
@@ -95,7 +97,7 @@ class Scheduler:
         raise Unavailable(f"server {request.guest.server_id}: lost {_TRIES} claims in a row")
 
     async def _patiently(self, request: ScheduleServer, decision: Decision) -> Decision:
-        """Just after our start hosts may not have had the time to report: wait for them before saying no."""
+        """After our start, or an outage, hosts may not have had the time to report: wait for them before saying no."""
         while decision.row is None and self._clock.monotonic() < self._patient_until and _may_yet_come(decision):
             await self._clock.sleep(_PAUSE)
             decision = self._decide(await self._current_view(fresh=True), request)
@@ -116,7 +118,21 @@ class Scheduler:
         if self._view is None or fresh or len(self._view) == 0 or now - self._read_at > self._config.refresh:
             self._view = await self._database.run(load, self._clock.now(), self._down_after)
             self._read_at = now
+            self._judge_silence(self._view, now)
         return self._view
+
+    def _judge_silence(self, view: HostView, now: float) -> None:
+        """All hosts silent at once: then it is the road to us that was cut, and they get the time to be heard again.
+
+        For some time only: after it they are taken for what they seem to be, and requests fail with a reason.
+        """
+        if not view.up.any():
+            if not self._all_silent:
+                self._patient_until = max(self._patient_until, now + _CUT_OFF * self._down_after)
+            self._all_silent = True
+        elif self._all_silent:
+            self._all_silent = False
+            self._patient_until = now + self._down_after
 
     async def _place(
         self,

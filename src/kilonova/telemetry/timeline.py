@@ -63,6 +63,10 @@ class Timeline:
             raise
         self.add(name, started_at, details=details)
 
+    def failure(self, name: str, message: str, details: str) -> None:
+        """Why it ended, with what only administrators may read."""
+        self.add(name, self._clock.now(), result="Error", details={"message": message, "details": details})
+
     def take(self) -> list[TimelineEvent]:
         """The events so far; the next ones start a new list."""
         events, self.events = self.events, []

@@ -220,7 +220,7 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
         "key_name": boot.keypair.name if boot.keypair else None,
         "public_key": boot.keypair.public_key if boot.keypair else None,
         "user_data": body.get("user_data"),
-        "config_drive": _config_drive(cloud, body, image),
+        "config_drive": _config_drive(body, image),
         "metadata": body.get("metadata", {}),
         "tags": sorted(set(body.get("tags", []))),
         "networks": [msgspec.to_builtins(nic) for nic in boot.networks],
@@ -240,11 +240,10 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
     }
 
 
-def _config_drive(cloud: Deployment, body: dict[str, Any], image: Image | None) -> bool:
-    """Asked for, demanded by the image, or the only way a guest of this cloud learns its address."""
+def _config_drive(body: dict[str, Any], image: Image | None) -> bool:
+    """Asked for, or demanded by the image. (What the guest really gets is the hypervisor's business.)"""
     mandatory = image is not None and image.properties.get("img_config_drive") == "mandatory"
-    asked = str(body.get("config_drive") or "").lower() in _TRUE
-    return asked or mandatory or cloud.config.compute.force_config_drive
+    return mandatory or str(body.get("config_drive") or "").lower() in _TRUE
 
 
 def hostname(name: str, server_id: str) -> str:

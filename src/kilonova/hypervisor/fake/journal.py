@@ -46,19 +46,11 @@ class Journal:
         self._encoder = msgspec.json.Encoder()
 
     def load(self) -> dict[str, FakeGuest]:
-        """Every guest the file knows. A last line that was cut short counts as not written."""
-        guests: dict[str, FakeGuest] = {}
+        """Every guest the file knows; the file is written anew."""
         if self._path is None:
-            return guests
+            return {}
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        decoder = msgspec.json.Decoder(_Line)
-        content = self._path.read_bytes() if self._path.exists() else b""
-        for text in content.split(b"\n"):
-            try:
-                line = decoder.decode(text)
-            except msgspec.MsgspecError:
-                continue
-            _apply(guests, line)
+        guests = read(self._path)
         self._rewrite(guests)
         return guests
 
@@ -104,6 +96,20 @@ class Journal:
         unfinished.write_bytes(b"".join(lines))
         unfinished.rename(self._path)
         self._lines = len(lines)
+
+
+def read(path: Path) -> dict[str, FakeGuest]:
+    """The guests in a file, by server; none if it is not there. A last line that was cut short counts as not written."""
+    guests: dict[str, FakeGuest] = {}
+    decoder = msgspec.json.Decoder(_Line)
+    content = path.read_bytes() if path.exists() else b""
+    for text in content.split(b"\n"):
+        try:
+            line = decoder.decode(text)
+        except msgspec.MsgspecError:
+            continue
+        _apply(guests, line)
+    return guests
 
 
 def _apply(guests: dict[str, FakeGuest], line: _Line) -> None:

@@ -98,7 +98,7 @@ class Instance:
         (self.directory / PID).unlink(missing_ok=True)
         await self.note(argv=argv, wanted=Wanted.UP)
         # Not in a thread, though it takes milliseconds: a call cancelled here would leave a process nobody holds.
-        process = Process.attach(spawn(argv, self.directory, self.directory / LOG))
+        process = Process.attach(self._spawn(argv))
         if process is None:
             raise self._stillborn()
         try:
@@ -114,6 +114,15 @@ class Instance:
         except BaseException:
             await asyncio.shield(process.kill())
             raise
+
+    def _spawn(self, argv: list[str]) -> int:
+        try:
+            return spawn(argv, self.directory, self.directory / LOG)
+        except OSError as error:
+            if error.filename != argv[0]:
+                raise
+            message = f"{argv[0]} cannot be started on the host ({error.strerror}); install it there, or repair it"
+            raise HostFault(message, details=str(error)) from error
 
     async def attach(self, pid: int) -> None:
         """Take over a process that runs already. A monitor that is silent is asked again by the next verb."""

@@ -106,6 +106,20 @@ def upgrade() -> None:
         mysql_engine="InnoDB",
     )
     op.create_table(
+        "findings",
+        sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column("host", sa.String(length=255), nullable=False),
+        sa.Column("subject", sa.String(length=255), nullable=False),
+        sa.Column("message", LongText, nullable=False),
+        sa.Column("first_seen_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_seen_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("kind", "host", "subject", name=op.f("pk_findings")),
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+        mysql_engine="InnoDB",
+    )
+    op.create_index("ix_findings_host", "findings", ["host"], unique=False)
+    op.create_table(
         "fixed_ips",
         sa.Column("subnet_id", sa.String(length=64), nullable=False),
         sa.Column("ip_address", sa.String(length=64), nullable=False),

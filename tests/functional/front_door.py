@@ -1,0 +1,201 @@
+"""Everything that nova-api serves, in this process, with users of every role: what a hostile client can reach."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kilonova import identity, image, network
+from kilonova.api.compute.deployment import Deployment
+from kilonova.api.front import Front
+from kilonova.api.table import compute_application, compute_routes
+from kilonova.config import Config
+from kilonova.database.flavors import seed_flavors
+from kilonova.database.tables import metadata
+from kilonova.messaging.local import LocalBus
+from kilonova.messaging.settings import BusSettings
+from kilonova.web.routes import Route
+from tests.functional import neighbours
+
+UNKNOWN = "99999999-9999-4999-8999-999999999999"
+PATCH_TYPE = "application/openstack-images-v2.1-json-patch"
+
+_PORT = {"port": {"name": "mine"}}
+_SHORT = {"name": "x"}
+_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHzrgxMGIU4Z6u4jTPXUPJRNMkZcXJbAoAbTs0vVKnwX a@b"
+BODIES: dict[str, Any] = {
+    "PUT /servers/{id}": {"server": {"name": "other"}},
+    "POST /servers/{id}/action os-start": {"os-start": None},
+    "POST /servers/{id}/action os-stop": {"os-stop": None},
+    "POST /servers/{id}/action reboot": {"reboot": {"type": "HARD"}},
+    "POST /servers/{id}/action os-getConsoleOutput": {"os-getConsoleOutput": {}},
+    "POST /flavors": {"flavor": {"name": "f", "ram": 64, "vcpus": 1, "disk": 1}},
+    "PUT /flavors/{id}": {"flavor": {"description": "d"}},
+    "POST /flavors/{id}/action addTenantAccess": {"addTenantAccess": {"tenant": "t"}},
+    "POST /flavors/{id}/action removeTenantAccess": {"removeTenantAccess": {"tenant": "t"}},
+    "POST /flavors/{flavor_id}/os-extra_specs": {"extra_specs": {"a:b": "c"}},
+    "POST /os-keypairs": {"keypair": {"name": "k", "public_key": _KEY}},
+    "PUT /os-quota-sets/{id}": {"quota_set": {"instances": 5}},
+    "PUT /os-quota-class-sets/{id}": {"quota_class_set": {"instances": 5}},
+    "POST /v3/domains": {"domain": _SHORT},
+    "PATCH /v3/domains/{domain_id}": {"domain": _SHORT},
+    "POST /v3/projects": {"project": _SHORT},
+    "PATCH /v3/projects/{project_id}": {"project": _SHORT},
+    "POST /v3/users": {"user": {"name": "x", "password": "p"}},
+    "PATCH /v3/users/{user_id}": {"user": _SHORT},
+    "POST /v3/users/{user_id}/password": {"user": {"password": "a", "original_password": "b"}},
+    "POST /v3/roles": {"role": _SHORT},
+    "PATCH /v3/roles/{role_id}": {"role": _SHORT},
+    "POST /v3/users/{user_id}/application_credentials": {"application_credential": _SHORT},
+    "POST /v2/images": {"name": "x"},
+    "PATCH /v2/images/{image_id}": [{"op": "replace", "path": "/name", "value": "x"}],
+    "POST /v2.0/ports": {"port": {"network_id": UNKNOWN}},
+    "PUT /v2.0/ports/{port_id}": _PORT,
+}
+"""A body that its schema lets pass, so that what stands behind the schema answers."""
+
+
+class Row:
+    """A route of one of the services, as a client sees it."""
+
+    def __init__(self, mount: str, route: Route) -> None:
+        self.mount, self.route = mount, route
+        self.version = route.since
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.route.method, self.mount + self.route.path, self.route.action)))
+
+    @property
+    def key(self) -> str:
+        """As ``BODIES`` and the tables of exceptions name it."""
+        return " ".join(filter(None, (self.route.method, self.route.path, self.route.action)))
+
+    @property
+    def reads_json(self) -> bool:
+        return self.route.method in ("POST", "PUT", "PATCH") and not self.route.streams
+
+    @property
+    def names(self) -> list[str]:
+        return [part[1:-1] for part in self.route.path.split("/") if part.startswith("{")]
+
+    def url(self, value: str = UNKNOWN, values: Mapping[str, str] | None = None) -> str:
+        """The path with its variables filled in."""
+        path = self.route.path
+        for name in self.names:
+            path = path.replace(f"{{{name}}}", (values or {}).get(name, value))
+        prefix = "/v2.1" if self.mount == "/compute" and self.route.role != "none" else ""
+        return f"{self.mount}{prefix}{path}"
+
+    def body(self) -> Any:
+        """Something valid."""
+        if self.key == "PUT /os-services/{id}":
+            return {"host": "h", "binary": "nova-compute"} if self.version < 53 else {"status": "disabled"}
+        if self.key == "PUT /flavors/{flavor_id}/os-extra_specs/{id}":
+            return {UNKNOWN: "c"}
+        return BODIES.get(self.key, {})
+
+
+def rows() -> list[Row]:
+    """Every operation of every service."""
+    tables = {
+        "/compute": compute_routes().routes,
+        "/identity": identity.routes(),
+        "/image": image.routes(),
+        "/network": network.routes(),
+    }
+    return [Row(mount, route) for mount, table in tables.items() for route in table]
+
+
+class Door:
+    """A client of all of it, the users' tokens, and what is behind it."""
+
+    def __init__(self, cloud: neighbours.Neighbours, http: httpx.AsyncClient) -> None:
+        self.cloud, self.http = cloud, http
+        self.tokens: dict[str, str] = {}
+
+    async def __call__(
+        self,
+        row: Row,
+        who: str | None = "admin",
+        *,
+        url: str | None = None,
+        content: bytes | None = None,
+        **more: Any,
+    ) -> httpx.Response:
+        """One call of a row; ``content`` instead of its valid body, ``more`` are headers with ``_`` for ``-``."""
+        headers = {"openstack-api-version": f"compute 2.{row.version}"}
+        if who is not None:
+            headers["x-auth-token"] = self.tokens.get(who, who)
+        if row.reads_json:
+            headers["content-type"] = PATCH_TYPE if row.key == "PATCH /v2/images/{image_id}" else "application/json"
+            content = json.dumps(row.body()).encode() if content is None else content
+        elif row.route.streams:
+            headers["content-type"] = "application/octet-stream"
+        headers |= {name.replace("_", "-"): value for name, value in more.items()}
+        return await self.http.request(row.route.method, url or row.url(), content=content, headers=headers)
+
+    async def dump(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Every row of every table."""
+
+        def read(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
+            return {
+                table.name: [tuple(row) for row in connection.execute(sa.select(table).order_by(*table.primary_key))]
+                for table in metadata.sorted_tables
+            }
+
+        return await self.cloud.database.run(read)
+
+
+@asynccontextmanager
+async def front_door(directory: Path) -> AsyncIterator[Door]:
+    """A cloud in one process: users ``admin``, ``member`` and ``reader`` of one project, ``stranger`` of another."""
+    cloud = await neighbours.start(directory)
+    config = Config(state_dir=directory)
+    bus = LocalBus(cloud.clock, BusSettings())
+    await bus.start()
+    await cloud.database.run(seed_flavors, cloud.clock.now())
+    deployment = Deployment(
+        config=config,
+        database=cloud.database,
+        bus=bus,
+        images=cloud.images,
+        networks=cloud.networks,
+        clock=cloud.clock,
+        ids=cloud.ids,
+        random=cloud.rng,
+        host="control",
+    )
+    front = Front({**cloud.applications, "/compute": compute_application(deployment, cloud.identity)})
+    transport = httpx.ASGITransport(app=front)
+    async with httpx.AsyncClient(transport=transport, base_url="http://cloud.test:8774") as http:
+        door = Door(cloud, http)
+        await _make_users(door)
+        yield door
+    await bus.close()
+    await cloud.close()
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+
+
+async def _make_users(door: Door) -> None:
+    cloud = door.cloud
+    door.tokens["admin"] = await cloud.token()
+    door.tokens["member"] = await cloud.token("demo", "demo")
+    door.http.headers["x-auth-token"] = door.tokens["admin"]
+    roles = {r["name"]: r["id"] for r in (await door.http.get("/identity/v3/roles")).json()["roles"]}
+    made = await door.http.post("/identity/v3/projects", json={"project": {"name": "strangers"}})
+    projects = {"demo": cloud.bootstrapped.demo_project_id, "strangers": made.json()["project"]["id"]}
+    for name, project, role in (("reader", "demo", "reader"), ("stranger", "strangers", "member")):
+        user = {"name": name, "password": neighbours.PASSWORD, "domain_id": "default"}
+        answer = await door.http.post("/identity/v3/users", json={"user": user})
+        assert answer.status_code == 201, answer.text
+        path = f"/identity/v3/projects/{projects[project]}/users/{answer.json()['user']['id']}/roles/{roles[role]}"
+        assert (await door.http.put(path)).status_code == 204
+        door.tokens[name] = await cloud.token(name, project)
+    del door.http.headers["x-auth-token"]

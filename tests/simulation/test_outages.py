@@ -1,0 +1,122 @@
+"""Broker, conductor or answers are away for a while: what waited goes on at once when they are back, not when a clock says so."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from kilonova.messaging.bus import BusUnavailable, CallTimeout
+from kilonova.messaging.contract import BeginStep, HostReport, Message
+from tests.simulation.world import Client, World, until_running
+
+
+class Road:
+    """The world's bus, which can be closed: altogether, or only for what hosts ask the conductor."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.broken = self.silent = False
+        self.unanswered = 0
+        self._cast, self._call = world.bus.cast, world.bus.call
+        monkeypatch.setattr(world.bus, "cast", self.cast)
+        monkeypatch.setattr(world.bus, "call", self.call)
+        monkeypatch.setattr(type(world.bus), "connected", property(lambda bus: not self.broken))
+
+    async def cast(self, queue: str, message: Message, context: Any) -> None:
+        if self.broken:
+            raise BusUnavailable("the broker is away")
+        await self._cast(queue, message, context)
+
+    async def call(self, queue: str, message: Message, context: Any, *, timeout: float) -> Message:
+        if self.broken or self.silent:
+            raise BusUnavailable("the broker is away")
+        if self.unanswered and isinstance(message, BeginStep):
+            self.unanswered -= 1
+            await asyncio.sleep(timeout)
+            raise CallTimeout("whoever took the question has died")
+        return await self._call(queue, message, context, timeout=timeout)
+
+
+@pytest.fixture
+def road(world: World, monkeypatch: pytest.MonkeyPatch) -> Road:
+    return Road(world, monkeypatch)
+
+
+async def until_settled(world: World, client: Client, server_id: str) -> float:
+    """Seconds until it is ACTIVE and its guest runs."""
+    began = world.clock.monotonic()
+    host = (await client.until(server_id, "ACTIVE"))["OS-EXT-SRV-ATTR:host"]
+    await until_running(world, host, server_id)
+    return world.clock.monotonic() - began
+
+
+async def test_a_broker_that_was_away_for_long_is_used_as_soon_as_it_is_back(
+    world: World, client: Client, road: Road
+) -> None:
+    """The sweep does not send while nobody takes it: each vain try made the action wait twice as long as before."""
+    road.broken = True
+    server_id = await client.boot()
+    await asyncio.sleep(21)
+    road.broken = False
+    assert await until_settled(world, client, server_id) < 3
+
+
+async def test_a_question_whose_taker_died_is_asked_again_soon(world: World, client: Client, road: Road) -> None:
+    road.unanswered = 1
+    server_id = await client.boot()
+    assert await until_settled(world, client, server_id) < 4
+
+
+async def test_steps_wait_for_a_conductor_that_is_restarted(world: World, client: Client, road: Road) -> None:
+    """Longer than a lease: the message is held, and begun when there is an answer; it is not left to the sweep."""
+    road.silent = True
+    server_id = await client.boot()
+    await asyncio.sleep(12)
+    road.silent = False
+    assert await until_settled(world, client, server_id) < 4
+
+
+async def test_a_host_that_was_silent_looks_at_its_guests_when_it_is_heard_again(
+    world: World, client: Client, road: Road
+) -> None:
+    """While it was taken for down its server was deleted without asking it; the guest must not stay until the next minute."""
+    server_id = await client.boot()
+    host = (await client.until(server_id, "ACTIVE"))["OS-EXT-SRV-ATTR:host"]
+    await until_running(world, host, server_id)
+    road.silent = True
+    await asyncio.sleep(15)
+    assert (await client("DELETE", f"/servers/{server_id}")).status_code == 204
+    await client.until_gone(server_id)
+    assert await world.drivers[host].show_guest(server_id) is not None
+    road.silent = False
+    await asyncio.sleep(6)
+    assert await world.drivers[host].show_guest(server_id) is None
+
+
+async def test_a_heartbeat_without_an_answer_is_not_waited_for_until_the_lease_is_lost(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timeouts: list[float] = []
+    call = world.bus.call
+
+    async def watched(queue: str, message: Message, context: Any, *, timeout: float) -> Message:
+        if isinstance(message, HostReport):
+            timeouts.append(timeout)
+        return await call(queue, message, context, timeout=timeout)
+
+    monkeypatch.setattr(world.bus, "call", watched)
+    await asyncio.sleep(10)
+    assert timeouts and max(timeouts) + world.config.membership.heartbeat < world.config.actions.lease
+
+
+async def test_a_cloud_without_any_host_says_so_in_the_end(world: World, client: Client, road: Road) -> None:
+    """Waiting for silent hosts has a bound."""
+    road.silent = True
+    await asyncio.sleep(15)
+    began = world.clock.monotonic()
+    server_id = await client.boot()
+    server = await client.until(server_id, "ERROR")
+    assert "ComputeFilter" in server["fault"]["message"]
+    assert world.clock.monotonic() - began < 4 * world.config.membership.down_after
+    again = await client.boot()
+    await client.until(again, "ERROR")
+    assert world.clock.monotonic() - began < 5 * world.config.membership.down_after
