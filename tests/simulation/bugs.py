@@ -329,6 +329,12 @@ def crowded(schedule: Schedule) -> Schedule:
     return msgspec.structs.replace(schedule, operations=creates, faults=(), slots_of_host=1, quota=10, distance=40.0)
 
 
+def sick(schedule: Schedule) -> Schedule:
+    """No host can build anything."""
+    faults = tuple(Fault(at=0.0, lasts=20.0, kind="sick", target=host, verbs=("prepare",)) for host in HOSTS)
+    return msgspec.structs.replace(schedule, faults=faults)
+
+
 def hasty(schedule: Schedule) -> Schedule:
     """Servers are deleted while they are being built, far away from the database."""
     source = Random(schedule.seed)
@@ -359,7 +365,7 @@ BUGS: dict[Callable[[Patch], None], tuple[Callable[[Schedule], Schedule], int]] 
     a_repeated_report_is_refused: (as_drawn, 60),
     a_lost_lease_ends_what_is_being_confirmed: (as_drawn, 30),
     a_failed_build_says_nothing: (as_drawn, 10),
-    a_failed_build_keeps_its_claim: (as_drawn, 60),
+    a_failed_build_keeps_its_claim: (sick, 10),
     power_is_reported_blindly: (as_drawn, 30),
     a_delete_skips_the_host: (as_drawn, 10),
     steps_end_in_silence: (as_drawn, 30),
