@@ -95,6 +95,8 @@ class Steps:
                 nics, ticket = await self._provide(begun)
             except Unavailable:
                 raise
+            except Stale as stale:
+                return StepRefused(reason=stale.message)
             except KilonovaError as error:
                 await self._fail_here(begun, error)
                 return StepRefused(reason=error.message)
@@ -104,7 +106,10 @@ class Steps:
         server = begun.server
         requested = [RequestedNic(**nic) for nic in server.networks]
         nics = await self._networks.allocate(server.id, server.project_id, server.host or "", requested)
-        await self._database.run(engine.addressed, begun.action.id, server.id, nics)
+        if not await self._database.run(engine.addressed, begun.action.id, server.id, nics):
+            # A delete came in between, and has perhaps given back what there was before we took this.
+            await self._networks.release(server.id)
+            raise Stale(f"server {server.id} is no longer held by action {begun.action.id}")
         ticket = await self._images.ticket(server.image_id) if server.image_id else None
         return nics, ticket
 
