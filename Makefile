@@ -20,8 +20,9 @@ TEST_PACKAGES := $(HYPERVISOR_PACKAGES) $(SERVER_PACKAGES) postgresql
 TEST_SECONDS ?= 2400
 START ?=
 TESTS ?=
+CHAOS ?=
 
-.PHONY: help start start-distributed stop status test test-quick check bench install clients guest format clean
+.PHONY: help start start-distributed stop status test test-quick check chaos bench install clients guest format clean
 .PHONY: hypervisor servers test-packages
 
 help: ## list every command with a sentence
@@ -50,6 +51,10 @@ check: install ## look for mistakes without running anything: lint, format, type
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/pytest -q tests/architecture
+
+chaos: install servers ## kill every service, broker and database in turn, in the middle of a burst (about fifteen minutes; CHAOS="--help")
+	@$(BIN)/python -m tests.chaos $(CHAOS)
+	@$(BIN)/python -m tests.chaos --rolling
 
 bench: install servers ## measure what README and docs state as numbers (about five minutes)
 	@for bench in start servers "servers --distributed" bus; do $(BIN)/python -m bench.$$bench || exit 1; done
