@@ -21,8 +21,9 @@ TEST_SECONDS ?= 2400
 START ?=
 TESTS ?=
 CHAOS ?=
+SEEDS ?= 1000
 
-.PHONY: help start start-distributed stop status test test-quick check chaos bench install clients guest format clean
+.PHONY: help start start-distributed stop status test test-quick check chaos sim bench install clients guest format clean
 .PHONY: hypervisor servers test-packages
 
 help: ## list every command with a sentence
@@ -55,6 +56,9 @@ check: install ## look for mistakes without running anything: lint, format, type
 chaos: install servers ## kill every service, broker and database in turn, in the middle of a burst (about fifteen minutes; CHAOS="--help")
 	@$(BIN)/python -m tests.chaos $(CHAOS)
 	@$(BIN)/python -m tests.chaos --rolling
+
+sim: install ## simulate many clouds in which all goes wrong, on all cores: make sim SEEDS=100000
+	@$(KILONOVA) simulate --seeds $(SEEDS)
 
 bench: install servers ## measure what README and docs state as numbers (about five minutes)
 	@for bench in start servers "servers --distributed" bus; do $(BIN)/python -m bench.$$bench || exit 1; done

@@ -69,10 +69,21 @@ def test_a_part_imports_only_what_stands_below_it(part: str) -> None:
     assert wrong == []
 
 
+def test_nothing_that_is_shipped_to_run_knows_the_simulation() -> None:
+    wrong = [
+        f"{module.relative_to(SOURCE)}:{line}"
+        for module in MODULES
+        if part_of(module) not in {"simulation", "cli"}
+        for name, line in imported_parts(module)
+        if name == "simulation"
+    ]
+    assert wrong == []
+
+
 def test_only_the_top_wires_sub_services_together() -> None:
-    """A part that imports two sub-services is wiring; that is for service.py, hypervisors.py, neighbours.py and cli."""
+    """A part that imports two sub-services is wiring; that is for the files at the top, cli and simulation."""
     services = {"api", "scheduler", "conductor", "compute"}
-    wiring = {"service", "hypervisors", "neighbours", "cli"}
+    wiring = {"service", "hypervisors", "neighbours", "cli", "simulation"}
     wrong = [
         str(module.relative_to(SOURCE))
         for module in MODULES

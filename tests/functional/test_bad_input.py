@@ -39,6 +39,7 @@ COUNTED = {
     "PUT /os-quota-class-sets/{id}",
     "GET /os-simple-tenant-usage/{id}",
     "GET /v2.0/quotas/{project_id}",
+    "DELETE /v2.0/quotas/{project_id}",
     "GET /v2.0/quotas/{project_id}/default",
     "GET /v2.0/quotas/{project_id}/details",
     "GET /v2.0/auto-allocated-topology/{project_id}",
@@ -204,3 +205,45 @@ async def test_operations_outside_their_window(door: Door) -> None:
             if not any(twin.lives_at(version) for twin in twins):
                 answer = await door(row, openstack_api_version=f"compute 2.{version}")
                 assert answer.status_code == 404, f"{row} at 2.{version}: {answer.status_code}"
+
+
+ODD_VALUES = [
+    "",
+    "[",
+    "(",
+    "a{",
+    "-1",
+    "99999999999999999999",
+    "x" * 2000,
+    "%00",
+    "%ff",
+    "%F0%9F%92%A5",
+    "%25",
+    "1;--",
+    "(a%2B)%2B",
+]
+QUERY_KEYS = """
+    device_id domain_id fields fixed_ips group.id id limit marker name network_id owner project_id scope.project.id
+    sort sort_dir sort_key status tag user.id user_id visibility
+"""
+
+
+def query_keys(row: Row) -> list[str]:
+    """What the row's schemas name; where there are none, what such lists are asked for."""
+    named = {key for versioned in row.route.query for key in versioned.schema.get("properties", {})}
+    return sorted(named) if row.mount == "/compute" else QUERY_KEYS.split()
+
+
+@pytest.mark.parametrize("value", ODD_VALUES, ids=range(len(ODD_VALUES)))
+async def test_odd_query_strings(door: Door, value: str) -> None:
+    """Every list, every key that it knows."""
+    wrong = []
+    for row in CLOSED:
+        if row.route.method != "GET" or row.names:
+            continue
+        version = {"openstack_api_version": f"compute 2.{min(row.route.until or 104, 104)}"}
+        for key in query_keys(row):
+            answer = await door(row, url=f"{row.url()}?{key}={value}", **version)
+            if answer.status_code not in (200, 400, 403, 404):
+                wrong.append(f"{row}?{key}: {answer.status_code} {answer.text[:100]}")
+    assert not wrong, "\n".join(wrong)

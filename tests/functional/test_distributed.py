@@ -1,6 +1,5 @@
 """Each sub-service a process of its own over RabbitMQ and MariaDB: who does the work, and who dies in the middle of it."""
 
-import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -66,9 +65,7 @@ def test_servers_spread_over_the_hosts(client: Client, image: str) -> None:
 
 def test_a_killed_compute_goes_down_and_comes_back(cloud: Cloud, client: Client, image: str) -> None:
     cloud.kill("host1")
-    began = os.times().elapsed
-    eventually(lambda: client.services()["nova-compute", "host1"] == "down", "host1 down", DOWN_AFTER * 3)
-    assert os.times().elapsed - began < DOWN_AFTER * 2
+    eventually(lambda: client.services()["nova-compute", "host1"] == "down", "host1 down", DOWN_AFTER * 2)
     server = client.boot("elsewhere", image)
     assert client.becomes(server, "ACTIVE")["OS-EXT-SRV-ATTR:host"] == "host2"
     cloud.start("host1")

@@ -204,6 +204,23 @@ def openrc(state_dir: StateDir = None) -> None:
     print(state.openrc.read_text(), end="")
 
 
+@app.command(epilog="Example: kilonova simulate --seeds 1000")
+def simulate(
+    seeds: Annotated[int, typer.Option(min=1, help="How many worlds.")] = 100,
+    first: Annotated[int, typer.Option("--from", min=0, help="The first seed.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Only this one, and tell how it went.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one per core")] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="With --seed: every event of the world.")] = False,
+) -> None:
+    """Run whole clouds in virtual time in which all goes wrong. Exit code 1: a rule was broken."""
+    from kilonova.cli.simulate import run_many, show_one
+    from kilonova.cli.terminal import Terminal
+
+    if seed is not None:
+        raise typer.Exit(show_one(seed, Terminal(), trace=trace))
+    raise typer.Exit(run_many(first, seeds, jobs, Terminal()))
+
+
 @guest_app.command("build", epilog="Example: sudo kilonova guest build --refresh")
 def guest_build(
     refresh: Annotated[bool, typer.Option("--refresh", help="Look for newer Debian packages.")] = False,

@@ -111,10 +111,7 @@ class Agent:
             loop.create_task(self._reconcile(), name=f"reconcile {self.host}"),
             loop.create_task(self._watch(), name=f"guests {self.host}"),
         ]
-        for step in work:
-            task = loop.create_task(self._resume(step))
-            self._resumed.add(task)
-            task.add_done_callback(self._resumed.discard)
+        self._take_up(work)
 
     async def drain(self, timeout: float) -> None:
         """Take no more, finish what runs within the time, leave the guests running."""
@@ -144,6 +141,13 @@ class Agent:
             # The database has the action: the sweep asks again. A message that comes back would only be a second hint.
             log.warning("step not begun; the sweep sends it", action=delivery.message.action_id, error=error.message)
         return None
+
+    def _take_up(self, steps: list[PerformStep]) -> None:
+        """Each in a task of its own, because a step may be cancelled, and that must not end whoever found it."""
+        for step in steps:
+            task = asyncio.get_running_loop().create_task(self._resume(step))
+            self._resumed.add(task)
+            task.add_done_callback(self._resumed.discard)
 
     async def _resume(self, asked: PerformStep) -> None:
         """A step that waited for this host, found by reconcile rather than by its message."""
@@ -297,9 +301,8 @@ class Agent:
         while True:
             await self._until_comparison()
             try:
-                for step in await self._reconciler.once(taking_over=False):
-                    if not self._workplace.busy(step.server_id):
-                        await self._resume(step)
+                found = await self._reconciler.once(taking_over=False)
+                self._take_up([step for step in found if not self._workplace.busy(step.server_id)])
             except KilonovaError as error:
                 log.warning("reconcile put off", host=self.host, error=error.message)
                 self._unsure = True

@@ -48,10 +48,11 @@ async def _prepare(run: StepRun, driver: Driver, clock: Clock, spec: GuestSpec) 
 
 
 async def _undo(driver: Driver, server_id: str) -> None:
+    """Best effort: what cannot be removed now, reconcile removes, as its server is not here any more."""
     try:
         await driver.destroy(server_id)
-    except HostFault as fault:
-        log.error("what a failed build left could not be removed", server=server_id, error=fault.message)
+    except Exception:
+        log.exception("what a failed build left could not be removed yet", server=server_id)
 
 
 class StepFailed(Exception):

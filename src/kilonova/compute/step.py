@@ -27,7 +27,10 @@ log = structlog.get_logger()
 
 
 class StepRun:
-    """A step of an action on this host. ``epoch`` and ``granted`` are known once it was begun."""
+    """A step of an action on this host. ``epoch`` and ``granted`` are known once it was begun.
+
+    ``finishing`` from the moment its end may stand in the database, whether we have heard so or not.
+    """
 
     def __init__(
         self,

@@ -38,8 +38,8 @@ class Workplace:
     def cancel_action(self, action_id: str) -> None:
         """The action is no longer ours: stop working on it.
 
-        Not if its end is with the conductor: then it may be ours no longer because it was *accepted*, and the verdict on its
-        way here is what tells.
+        Unless it is being finished: then it may be over because *we* have finished it and the word is still on its way.
+        The step hears that word itself, or leaves the guest as it is, prepared, to reconcile.
         """
         run = self._runs.get(action_id)
         if run is not None and not run.finishing:

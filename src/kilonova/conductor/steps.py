@@ -98,8 +98,7 @@ class Steps:
             except Stale as stale:
                 return StepRefused(reason=stale.message)
             except KilonovaError as error:
-                await self._fail_here(begun, error)
-                return StepRefused(reason=error.message)
+                return await self._fail_here(begun, error)
         return StepGranted(epoch=begun.action.epoch, lease_seconds=self._config.lease, nics=nics, image=ticket)
 
     async def _provide(self, begun: engine.Begun) -> tuple[list[Nic], ImageTicket | None]:
@@ -107,18 +106,24 @@ class Steps:
         requested = [RequestedNic(**nic) for nic in server.networks]
         nics = await self._networks.allocate(server.id, server.project_id, server.host or "", requested)
         if not await self._database.run(engine.addressed, begun.action.id, server.id, nics):
-            # A delete came in between, and has perhaps given back what there was before we took this.
+            # A delete came in between, and has perhaps given back what there was before we took this. (The embedded
+            # network service refuses by itself then; others do not know our servers.)
             await self._networks.release(server.id)
             raise Stale(f"server {server.id} is no longer held by action {begun.action.id}")
         ticket = await self._images.ticket(server.image_id) if server.image_id else None
         return nics, ticket
 
-    async def _fail_here(self, begun: engine.Begun, error: KilonovaError) -> None:
+    async def _fail_here(self, begun: engine.Begun, error: KilonovaError) -> StepRefused:
         """No address left, or the image is gone: no host can mend that."""
         timeline = Timeline(self._clock, "nova-conductor", self._host)
         timeline.add("conductor.provide", self._clock.now(), result="Error", details={"error": error.message})
-        await self._end_failed(begun.action.id, begun.action.step, begun.action.epoch, error, timeline, retry=False)
-        await self._networks.release(begun.server.id)
+        try:
+            await self._end_failed(
+                begun.action.id, begun.action.step, begun.action.epoch, error, timeline, retry=False
+            )
+        except Stale as stale:
+            return StepRefused(reason=stale.message)
+        return StepRefused(reason=error.message)
 
     async def progress(self, delivery: Delivery) -> Message:
         """Show where a step is."""
@@ -182,9 +187,10 @@ class Steps:
             dispatch=self._dispatch,
             events=timeline.events,
         )
-        if action.kind == CREATE.name:
-            await self._networks.release(action.server_id)
         if outgoing is None:
+            # Only now that it is over: the next host's build takes the ports over, and may have them already.
+            if action.kind == CREATE.name:
+                await self._networks.release(action.server_id)
             return
         try:
             await self._bus.cast(outgoing.queue, outgoing.message, outgoing.context)

@@ -168,11 +168,14 @@ class NetworkDatabase:
 
     async def run(self, transaction: Transaction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         for attempt in range(1, self._settings.attempts + 1):
+            committing = False  # then a lost connection may hide a success: the caller asks, we must not do it twice
             try:
                 async with asyncio.timeout(self._settings.statement_timeout), self._engine.begin() as connection:
-                    return await connection.run_sync(transaction, *args, **kwargs)
+                    value = await connection.run_sync(transaction, *args, **kwargs)
+                    committing = True
+                return value
             except (DBAPIError, OSError, TimeoutError) as error:
-                again = _worth_repeating(error)
+                again = _is_race(error) or (not committing and _is_lost(error))
                 if not again and not _is_connectivity(error):
                     raise
                 if not again or attempt == self._settings.attempts:
@@ -190,12 +193,17 @@ _MYSQL_RACES = {1020, 1205, 1213}
 _POSTGRES_RACES = {"40001", "40P01"}
 
 
-def _worth_repeating(error: BaseException) -> bool:
-    """Whether the transaction surely did not happen and may be tried again."""
+def _is_lost(error: BaseException) -> bool:
+    """Whether the connection broke: before the commit nothing has happened, during it nobody knows."""
     if not isinstance(error, DBAPIError) or error.orig is None:
         return isinstance(error, ConnectionError)
-    if error.connection_invalidated:
-        return True
+    return error.connection_invalidated
+
+
+def _is_race(error: BaseException) -> bool:
+    """Whether the database gave the transaction up for another: it surely did not happen and may be tried again."""
+    if not isinstance(error, DBAPIError) or error.orig is None:
+        return False
     code = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
     if code in _POSTGRES_RACES:
         return True

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from kilonova.database import tables as t
 from kilonova.model.errors import Conflict
 from kilonova.model.network import FixedIp, Network, Port, Subnet
+from kilonova.model.server import TaskState
 
 R = TypeVar("R", Network, Subnet, Port)
 _TABLES: dict[type, sa.Table] = {Network: t.networks, Subnet: t.subnets, Port: t.ports, FixedIp: t.fixed_ips}
@@ -160,6 +161,19 @@ def addresses_of(connection: Connection, port_ids: Sequence[str]) -> dict[str, l
 def has_addresses(connection: Connection, subnet_id: str) -> bool:
     """Whether any address of the subnet is taken."""
     return connection.execute(sa.select(_f.port_id).where(_f.subnet_id == subnet_id).limit(1)).first() is not None
+
+
+_OWNER = (
+    sa.select(t.servers.c.task_state, t.servers.c.deleted_at)
+    .where(t.servers.c.id == sa.bindparam("server_id"))
+    .with_for_update()
+)
+
+
+def is_leaving(connection: Connection, server_id: str) -> bool:
+    """Whether a server is being deleted, or was. Its row is locked: a delete begins before or after this transaction."""
+    row = connection.execute(_OWNER, {"server_id": server_id}).first()
+    return row is not None and (row.deleted_at is not None or row.task_state == TaskState.DELETING)
 
 
 # --- ports -------------------------------------------------------------------------------------------------

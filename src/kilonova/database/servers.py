@@ -65,7 +65,8 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     """What of the servers is asked for. ``project_id`` None: of all projects.
 
     ``match`` are equalities by column, ``like`` substrings (names: Nova takes a regular expression, of which every
-    plain word is one), moments in microseconds. ``status`` is the user's word for it.
+    plain word is one), moments in microseconds. ``status`` is the user's word for it, ``tags`` are words by how they
+    must be there (``TAG_FILTERS``).
     """
 
     project_id: str | None
@@ -76,11 +77,13 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     like: dict[str, str] = {}
     status: list[str] = []
     metadata: dict[str, str] = {}
+    tags: dict[str, list[str]] = {}
     deleted: bool | None = False
     changes_since: int | None = None
     changes_before: int | None = None
 
 
+TAG_FILTERS = ("tags", "tags-any", "not-tags", "not-tags-any")
 SORTABLE = {
     "created_at",
     "updated_at",
@@ -146,10 +149,19 @@ def _filtered(query: sa.Select[Any], asked: Listing) -> sa.Select[Any]:
         query = query.where(sa.func.coalesce(_s.updated_at, _s.created_at) <= asked.changes_before)
     if asked.status:
         query = query.where(sa.or_(*(_status_clause(word) for word in asked.status)))
+    for how, words in asked.tags.items():
+        query = query.where(_tagged(how, words))
     for key, value in asked.metadata.items():
         fragment = msgspec.json.encode(key).decode() + ":" + msgspec.json.encode(value).decode()
         query = query.where(sa.cast(_s.metadata, sa.Text).contains(fragment, autoescape=True))
     return query
+
+
+def _tagged(how: str, words: list[str]) -> sa.ColumnElement[bool]:
+    """Tags are kept as a JSON list: a word is there with its quotes."""
+    there = [sa.cast(_s.tags, sa.Text).contains(msgspec.json.encode(w).decode(), autoescape=True) for w in words]
+    clause = sa.or_(*there) if how.endswith("any") else sa.and_(*there)
+    return sa.not_(clause) if how.startswith("not") else clause
 
 
 def _looks_like(column: sa.ColumnElement[str], pattern: str) -> sa.ColumnElement[bool]:

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.database import networks as queries
 from kilonova.model.clock import Ids
-from kilonova.model.errors import Conflict, Invalid, NotFound
+from kilonova.model.errors import Conflict, Invalid, NotFound, Stale
 from kilonova.model.guest import Nic
 from kilonova.model.network import FixedIp, Network, Port, Subnet
 from kilonova.network.addresses import address_at, host_address, new_mac, pool, position_of
@@ -71,7 +71,12 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def bind(connection: Connection, ids: Ids, binding: Binding, requested: Sequence[RequestedNic]) -> list[Nic]:
-    """The server's ports, one per requested entry: those it has, and new ones for what is missing."""
+    """The server's ports, one per requested entry: those it has, and new ones for what is missing.
+
+    Raises ``Stale`` for a server that is being deleted: its ports are given back once, and nobody would give back these.
+    """
+    if queries.is_leaving(connection, binding.server_id):
+        raise Stale(f"Instance {binding.server_id} is being deleted; it gets no more ports.")
     networks = _lock_networks(connection, binding, requested)
     have = {port.device_index: port for port in queries.ports_of_server(connection, binding.server_id)}
     nics = []

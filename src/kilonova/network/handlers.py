@@ -191,6 +191,11 @@ async def show_quota(networks: EmbeddedNetworks, call: Call) -> Reply:
     return Reply(200, {"quota": reference.quota(networks.settings.port_quota)})
 
 
+async def reset_quota(networks: EmbeddedNetworks, call: Call) -> Reply:
+    """``DELETE /v2.0/quotas/{project}``: back to the defaults, which nothing here ever leaves."""
+    return Reply(204)
+
+
 async def show_quota_details(networks: EmbeddedNetworks, call: Call) -> Reply:
     """``GET /v2.0/quotas/{project}/details``"""
     project_id = _own_quota(call)

@@ -29,7 +29,7 @@ _REFUSED = (
     ("security-groups", ("POST",), ("PUT",)),
     ("security-group-rules", ("POST",), ("DELETE",)),
     *((plural, ("POST",), ("PUT", "DELETE")) for plural in reference.NOT_OFFERED_LISTS),
-    ("quotas", (), ("PUT", "DELETE")),
+    ("quotas", (), ("PUT",)),
 )
 
 
@@ -66,6 +66,7 @@ def routes() -> list[Route]:
         _row("GET", "/v2.0/agents", h.list_agents, "admin"),
         _row("GET", "/v2.0/availability_zones", h.list_availability_zones, "reader"),
         _row("GET", "/v2.0/quotas/{project_id}", h.show_quota, "reader"),
+        _row("DELETE", "/v2.0/quotas/{project_id}", h.reset_quota, "admin"),
         _row("GET", "/v2.0/quotas/{project_id}/default", h.show_quota, "reader"),
         _row("GET", "/v2.0/quotas/{project_id}/details", h.show_quota_details, "reader"),
         _row("GET", "/v2.0/auto-allocated-topology/{project_id}", h.show_auto_allocated_topology, "reader"),

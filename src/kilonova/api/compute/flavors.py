@@ -18,6 +18,7 @@ from kilonova.api.compute.inputs import (
     queries,
     query_object,
 )
+from kilonova.api.compute.patterns import read_pattern
 from kilonova.api.compute.rules import ALL_FLAVORS
 from kilonova.api.paging import links, page
 from kilonova.database.flavors import (
@@ -93,13 +94,7 @@ def _least(call: Call, key: str) -> int:
 
 def _name_pattern(call: Call) -> str | None:
     text = call.first("name") if call.version >= 102 else None
-    if text is None:
-        return None
-    try:
-        re.compile(text)
-    except re.error:
-        raise Invalid(f"Invalid name filter [{text[:64]}]") from None
-    return text
+    return None if text is None else read_pattern(text, "name")
 
 
 async def show(cloud: Deployment, call: Call) -> Reply:

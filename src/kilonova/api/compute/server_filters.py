@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from kilonova.api.compute.patterns import read_pattern
 from kilonova.api.paging import page
-from kilonova.database.servers import SORTABLE, Listing
+from kilonova.database.servers import SORTABLE, TAG_FILTERS, Listing
 from kilonova.model.errors import Forbidden, Invalid
 from kilonova.model.server import tasks_of, vm_states_of
 from kilonova.web.call import Call
@@ -24,6 +25,7 @@ _EXACT = {
     "vm_state": "vm_state",
     "task_state": "task_state",
 }
+_MOST_TAGS = 50  # a server has no more
 _FOR_ADMINS = {"host": "host", "node": "host"}
 _LIKE = {"name": "name", "display_name": "name", "description": "description", "ip": "addresses", "ip6": "addresses"}
 # What a member may filter by below 2.83, which opened the rest.
@@ -60,6 +62,7 @@ def read_listing(call: Call, most: int, all_projects: str) -> Listing | None:
         match=match,
         like=_likes(call, admin),
         status=status,
+        tags=_tags(call),
         deleted=None if since is not None and not deleted else deleted,
         changes_since=since,
         changes_before=_moment(call, "changes-before") if call.version >= 66 else None,
@@ -88,8 +91,16 @@ def _likes(call: Call, admin: bool) -> dict[str, str]:
     for key, column in _LIKE.items():
         value = call.first(key)
         if value and _visible(call, key, admin):
-            like[column] = value[:255].strip("^$") if column == "addresses" else value[:255]
+            pattern = read_pattern(value.strip("^$") if column == "addresses" else value, key)
+            if pattern:
+                like[column] = pattern
     return like
+
+
+def _tags(call: Call) -> dict[str, list[str]]:
+    """All of them, any of them, not all, none: since 2.26."""
+    asked = {how: call.first(how) for how in TAG_FILTERS} if call.version >= 26 else {}
+    return {how: text.split(",")[:_MOST_TAGS] for how, text in asked.items() if text}
 
 
 def _order(call: Call) -> list[tuple[str, bool]]:

@@ -1,0 +1,139 @@
+"""The clients of a simulated world: they call the Compute API's own handlers, and remember what they were promised."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.engine import Connection
+
+from kilonova.api.compute import server_actions, servers
+from kilonova.api.compute.deployment import Deployment
+from kilonova.database.tables import servers as table
+from kilonova.model.context import Caller, RequestContext
+from kilonova.model.errors import KilonovaError, NotFound, Unavailable
+from kilonova.simulation.schedule import Operation
+from kilonova.simulation.services import FLAVOR, IMAGE
+from kilonova.web.call import Call, Reply
+from kilonova.web.policy import Policy
+
+ROLES = frozenset({"member", "reader"})
+_BODIES = {"stop": {"os-stop": None}, "start": {"os-start": None}, "reboot": {"reboot": {"type": "HARD"}}}
+_HANDLERS: dict[str, Callable[[Deployment, Call], Awaitable[Reply]]] = {
+    "create": servers.create,
+    "delete": servers.delete,
+    "stop": server_actions.stop,
+    "start": server_actions.start,
+    "reboot": server_actions.reboot,
+}
+_PATIENCE = 60.0
+
+
+class ConnectionLost(Exception):
+    """nova-api died before it answered: the request may have been carried out or not."""
+
+
+class Promise(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that was answered with 202 or 204, and must now come to its end."""
+
+    kind: str
+    server_id: str
+    request_id: str
+    at: float
+
+
+Send = Callable[[Callable[[Deployment], Awaitable[Reply]]], Awaitable[Reply]]
+"""Has nova-api run something and waits for the answer. Raises what a client would see."""
+
+
+class Clients:
+    """All of them. ``send`` is the road to nova-api, ``look`` a read of the database that never fails."""
+
+    def __init__(
+        self,
+        send: Send,
+        look: Callable[[Callable[[Connection], list[str]]], Awaitable[list[str]]],
+        note: Callable[[str, object], None],
+        now: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self.promises: list[Promise] = []
+        self.surprises: list[tuple[str, Exception]] = []
+        self._send = send
+        self._look = look
+        self._note = note
+        self._now = now
+        self._sleep = sleep
+        self._requests = 0
+
+    async def perform(self, operation: Operation) -> None:
+        """One operation, with its repetitions."""
+        for attempt in range(operation.retries + 1):
+            for server_id in await self._targets(operation):
+                if await self._ask(operation, server_id):
+                    return
+            await self._sleep(0.5 * 2**attempt)
+
+    async def _targets(self, operation: Operation) -> list[str]:
+        """The ids of the server; a client that lost an answer finds it by its name."""
+        if operation.kind == "create":
+            return [""]
+
+        def named(connection: Connection) -> list[str]:
+            query = select(table.c.id).where(table.c.name == f"s{operation.slot}").order_by(table.c.seq)
+            return [str(row.id) for row in connection.execute(query)]
+
+        return await self._look(named)
+
+    async def _ask(self, operation: Operation, server_id: str) -> bool:
+        """True when there is nothing left to ask for."""
+        self._requests += 1
+        request_id = f"req-{self._requests:04d}"
+        self._note(f"{operation.kind}?", (f"s{operation.slot}", server_id[:8], request_id))
+
+        async def run(cloud: Deployment) -> Reply:
+            return await _HANDLERS[operation.kind](cloud, self._call(cloud, operation, server_id, request_id))
+
+        try:
+            reply = await self._send(run)
+        except NotFound:
+            self._note("gone", request_id)
+            return operation.kind == "delete"
+        except (Unavailable, ConnectionLost, TimeoutError) as error:
+            self._note("no answer", (request_id, type(error).__name__))
+            return False
+        except KilonovaError as error:
+            self._note("refused", (request_id, error.message))
+            return False
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._note("broken", (request_id, repr(error)))
+            self.surprises.append((operation.kind, error))
+            return False
+        if operation.kind == "create":
+            server_id = reply.body["server"]["id"]
+        self._note("promised", (operation.kind, server_id[:8], request_id))
+        promise = Promise(kind=operation.kind, server_id=server_id, request_id=request_id, at=self._now())
+        self.promises.append(promise)
+        return True
+
+    def _call(self, cloud: Deployment, operation: Operation, server_id: str, request_id: str) -> Call:
+        project = f"p{operation.project}"
+        caller = Caller(user_id=f"u{operation.project}", project_id=project, roles=ROLES)
+        call = Call(
+            method="POST",
+            path="/servers",
+            headers={},
+            base_url="http://cloud/compute",
+            context=RequestContext(request_id=request_id, caller=caller),
+            started_at=cloud.clock.now(),
+        )
+        call.version = 100
+        call.policy = Policy({})
+        call.params = {"id": server_id}
+        call.body = _BODIES.get(operation.kind)
+        if operation.kind == "create":
+            name = f"s{operation.slot}"
+            call.body = {"server": {"name": name, "imageRef": IMAGE, "flavorRef": FLAVOR, "networks": "auto"}}
+        return call

@@ -1,0 +1,169 @@
+"""What will be asked and what will go wrong in one world: drawn from the seed before it begins, and plain data.
+
+So a failing world can be run again with less of it (``shrink.py``), until only what matters is left.
+"""
+
+import msgspec
+
+from kilonova.model.clock import Random
+
+HOSTS = ("host1", "host2", "host3")
+CONTROL = ("api", "scheduler1", "scheduler2", "conductor1", "conductor2")
+PROCESSES = (*CONTROL, *HOSTS)
+REQUESTS_UNTIL = 14.0
+FAULTS_UNTIL = 24.0
+_VERBS = ("prepare", "release", "destroy", "power_on", "power_off", "reboot")
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One request of a client, ``at`` seconds, about the server in ``slot``; asked again ``retries`` times."""
+
+    at: float
+    kind: str
+    slot: int
+    project: int = 0
+    retries: int = 0
+
+    def words(self) -> str:
+        again = f", asked again up to {self.retries} times" if self.retries else ""
+        return f"{self.at:6.2f} s  {self.kind} s{self.slot} (project p{self.project}{again})"
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """One misfortune, from ``at`` for ``lasts`` seconds.
+
+    ``kill``: the process ``target``, ``turns`` turns of its own after ``at``; it comes back ``lasts`` later. ``broker``,
+    ``database``: an outage. ``partition``: ``target`` cannot reach the broker. ``sick``: the ``verbs`` of a host fail.
+    ``slow``: verbs of a host take up to ``turns`` seconds more. ``weather``: ``chances`` of small misfortunes.
+    ``guest``: a guest of the host shuts itself down.
+    """
+
+    at: float
+    lasts: float
+    kind: str
+    target: str = ""
+    turns: int = 0
+    verbs: tuple[str, ...] = ()
+    chances: dict[str, float] = {}
+
+    def words(self) -> str:
+        what = {
+            "kill": f"kill {self.target} {self.turns} turns later, back",
+            "restart": f"restart {self.target} in good order, back",
+            "partition": f"partition {self.target}",
+            "sick": f"{self.target} fails at {', '.join(self.verbs)}",
+            "slow": f"{self.target} is up to {self.turns} s slower",
+            "weather": ", ".join(f"{name} {chance:.0%}" for name, chance in self.chances.items()),
+            "guest": f"a guest on {self.target} shuts itself down",
+        }.get(self.kind, f"{self.kind} outage")
+        return f"{self.at:6.2f} s  {what}, for {self.lasts:.2f} s"
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole world to be. ``skews``: seconds by which each process's wall clock is off.
+
+    ``distance`` stretches every trip to the database and over the bus, ``pace`` is the most seconds an ordinary verb takes.
+    """
+
+    seed: int
+    operations: tuple[Operation, ...]
+    faults: tuple[Fault, ...]
+    skews: dict[str, float]
+    slots_of_host: int
+    quota: int
+    distance: float
+    pace: float
+
+
+def draw(seed: int) -> Schedule:
+    """The schedule of a seed."""
+    source = Random(seed)
+    servers = source.randint(2, 9)
+    skewed = source.random() < 0.5
+    operations = sorted(_operations(source, servers), key=lambda operation: operation.at)
+    faults = _faults(source, [operation.at for operation in operations])
+    return Schedule(
+        seed=seed,
+        operations=tuple(operations),
+        faults=tuple(sorted(faults, key=lambda fault: fault.at)),
+        skews={name: round(source.uniform(-0.4, 0.4), 3) if skewed else 0.0 for name in CONTROL}
+        | {name: round(source.uniform(-30, 30), 3) if skewed else 0.0 for name in HOSTS},
+        slots_of_host=source.choice((1, 2, 3, 8, 8)),
+        quota=source.choice((2, 4, 10, 10, 10)),
+        distance=source.choice((1.0, 1.0, 10.0, 40.0)),
+        pace=source.choice((0.05, 0.3, 1.0, 4.0)),
+    )
+
+
+def _operations(source: Random, servers: int) -> list[Operation]:
+    found = []
+    burst = source.random() < 0.3
+    for slot in range(servers):
+        at = round(source.uniform(0, 0.05 if burst else REQUESTS_UNTIL / 2), 3)
+        project = source.choice((0, 0, 0, 1))
+        found.append(Operation(at=at, kind="create", slot=slot, project=project, retries=source.choice((0, 0, 3))))
+        while source.random() < 0.65:
+            at = round(at + (source.expovariate(0.4) if source.random() < 0.7 else source.uniform(0, 0.3)), 3)
+            kind = source.choices(("delete", "stop", "start", "reboot"), (4, 3, 2, 2))[0]
+            if at < REQUESTS_UNTIL:
+                retries = source.choice((0, 2, 5))
+                found.append(Operation(at=at, kind=kind, slot=slot, project=project, retries=retries))
+    return found
+
+
+def _faults(source: Random, busy: list[float]) -> list[Fault]:
+    found = [_weather(source)] if source.random() < 0.7 else []
+    for _ in range(source.choice((0, 1, 1, 2, 2, 3, 4, 6, 9))):
+        found.append(_fault(source, busy))
+    return found
+
+
+def _fault(source: Random, busy: list[float]) -> Fault:
+    """Mostly just after a request, when there is something to break; short, or longer than every patience."""
+    near = min(source.choice(busy) + source.expovariate(1.0), REQUESTS_UNTIL)
+    at = round(near if source.random() < 0.7 else source.uniform(0, REQUESTS_UNTIL), 3)
+    longest = FAULTS_UNTIL - at
+    lasts = source.expovariate(0.5) + 0.05 if source.random() < 0.5 else source.uniform(4.0, longest)
+    lasts = round(min(lasts, longest), 3)
+    kind = source.choices(
+        ("kill", "partition", "broker", "database", "sick", "slow", "weather", "guest", "restart"),
+        (10, 3, 1.5, 1.5, 2, 2, 2, 1, 1),
+    )[0]
+    if kind == "kill":
+        target = source.choice((*PROCESSES, *HOSTS))
+        return Fault(at=at, lasts=lasts, kind=kind, target=target, turns=int(source.expovariate(1 / 25)))
+    if kind == "restart":
+        return Fault(at=at, lasts=lasts, kind=kind, target=source.choice(PROCESSES))
+    if kind == "partition":
+        return Fault(at=at, lasts=lasts, kind=kind, target=source.choice((*HOSTS, *HOSTS, *CONTROL)))
+    if kind == "sick":
+        verbs = tuple(source.sample(_VERBS, source.randint(1, 3)))
+        return Fault(at=at, lasts=lasts, kind=kind, target=source.choice(HOSTS), verbs=verbs)
+    if kind == "slow":
+        return Fault(at=at, lasts=lasts, kind=kind, target=source.choice(HOSTS), turns=source.randint(1, 15))
+    if kind == "guest":
+        return Fault(at=at, lasts=0.0, kind=kind, target=source.choice(HOSTS))
+    return _weather(source) if kind == "weather" else Fault(at=at, lasts=lasts, kind=kind)
+
+
+_MISFORTUNES = {
+    "bus.loss": 0.2,
+    "bus.duplicate": 0.3,
+    "bus.delay": 0.3,
+    "bus.refused": 0.1,
+    "bus.unconfirmed": 0.2,
+    "bus.answer-lost": 0.2,
+    "db.refused": 0.1,
+    "db.slow": 0.1,
+    "db.answer-slow": 0.1,
+    "db.answer-lost": 0.15,
+    "hypervisor.fault": 0.15,
+    "hypervisor.slow": 0.15,
+}
+
+
+def _weather(source: Random) -> Fault:
+    names = source.sample(sorted(_MISFORTUNES), source.randint(1, 4))
+    chances = {name: round(source.uniform(0.01, _MISFORTUNES[name]), 3) for name in sorted(names)}
+    at = round(source.uniform(0, 6), 3)
+    return Fault(at=at, lasts=round(source.uniform(1, FAULTS_UNTIL - at), 3), kind="weather", chances=chances)

@@ -1,0 +1,172 @@
+"""The shipped services as simulated processes: each built anew with every life of its process."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+from sqlalchemy.engine import Connection
+
+from kilonova.api.compute.deployment import Deployment
+from kilonova.compute.agent import Agent
+from kilonova.conductor.service import Conductor
+from kilonova.config import Config
+from kilonova.database.connection import Database
+from kilonova.database.flavors import seed_flavors
+from kilonova.hypervisor.driver import Driver
+from kilonova.image.protocol import Image
+from kilonova.messaging.bus import Bus
+from kilonova.model.clock import Clock, Ids, Random
+from kilonova.model.context import Caller
+from kilonova.model.errors import NotFound
+from kilonova.model.guest import ImageTicket
+from kilonova.network.service import EmbeddedNetworks, NetworkSettings
+from kilonova.network.service import _bootstrap as bootstrap_networks
+from kilonova.scheduler.service import Scheduler
+from kilonova.simulation.loop import EPOCH
+
+IMAGE = "11111111-1111-4111-8111-111111111111"
+FLAVOR = "1"  # m1.tiny: 1 core, 512 MiB, 1 GiB
+
+
+class OneImage:
+    """An image service that has one image, and no bytes of it."""
+
+    async def show(self, caller: Caller, image_id: str) -> Image:
+        if image_id != IMAGE:
+            raise NotFound(f"Image {image_id} could not be found.")
+        return Image(
+            id=IMAGE,
+            name="simulated",
+            owner="p0",
+            status="active",
+            disk_format="qcow2",
+            size=1,
+            virtual_size=1,
+            min_disk_gb=0,
+            min_memory_mb=0,
+        )
+
+    async def ticket(self, image_id: str) -> ImageTicket:
+        return ImageTicket(image_id=image_id, url="", disk_format="qcow2", size=1, virtual_size=1, sha512="")
+
+
+def configuration(quota: int) -> Config:
+    """The defaults, but for what would only make worlds longer."""
+    return Config.model_validate(
+        {
+            "state_dir": Path("nowhere"),
+            "compute": {"host": "control", "reconcile_interval": 8.0, "reserved_memory_mb": 0, "shutdown_grace": 2.0},
+            "actions": {"sweep_interval": 2.0},
+            "membership": {"heartbeat": 3.0},
+            "quota": {"instances": quota, "cores": -1, "ram": -1},
+        }
+    )
+
+
+def fill(connection: Connection) -> None:
+    """What every world begins with: flavors and the shared network."""
+    seed_flavors(connection, EPOCH)
+    bootstrap_networks(connection, NetworkSettings(), "p0", EPOCH)
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process is given: all that design section 12 says is handed in."""
+
+    name: str
+    config: Config
+    database: Database
+    bus: Bus
+    clock: Clock
+    ids: Ids
+    random: Random
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """A service that runs: how it stops in good order, and which of its tasks must never end by themselves."""
+
+    drain: Callable[[], Awaitable[None]]
+    deployment: Deployment | None = None
+    pulse: Callable[[], list[str]] = list
+
+
+async def start_api(around: Surroundings) -> Service:
+    """nova-api without its HTTP: the handlers are called directly."""
+    deployment = Deployment(
+        config=around.config,
+        database=around.database,
+        bus=around.bus,
+        images=OneImage(),
+        networks=_networks(around),
+        clock=around.clock,
+        ids=around.ids,
+        random=around.random,
+        host=around.name,
+    )
+    return Service(drain=_nothing, deployment=deployment)
+
+
+async def start_scheduler(around: Surroundings) -> Service:
+    """nova-scheduler."""
+    scheduler = Scheduler(
+        around.database,
+        around.bus,
+        around.clock,
+        around.random,
+        host=around.name,
+        scheduler=around.config.scheduler,
+        membership=around.config.membership,
+        dispatch=around.config.actions.dispatch,
+    )
+    await scheduler.start()
+    return Service(drain=lambda: scheduler.drain(5.0))
+
+
+async def start_conductor(around: Surroundings) -> Service:
+    """nova-conductor."""
+    conductor = Conductor(
+        around.config,
+        around.database,
+        around.bus,
+        around.clock,
+        around.ids,
+        _networks(around),
+        OneImage(),
+        host=around.name,
+    )
+    await conductor.start()
+
+    def pulse() -> list[str]:
+        sweeping = conductor._sweeping
+        return ["sweep"] if sweeping is None or sweeping.done() else []
+
+    return Service(drain=lambda: conductor.drain(5.0), pulse=pulse)
+
+
+async def start_compute(around: Surroundings, driver: Driver) -> Service:
+    """nova-compute of one host."""
+    agent = Agent(
+        driver,
+        around.bus,
+        around.clock,
+        around.ids,
+        around.random,
+        host=around.name,
+        compute=around.config.compute,
+        actions=around.config.actions,
+        membership=around.config.membership,
+        messaging=around.config.messaging,
+    )
+    await agent.start()
+
+    def pulse() -> list[str]:
+        return [task.get_name() for task in agent._tasks if task.done()]
+
+    return Service(drain=lambda: agent.drain(5.0), pulse=pulse)
+
+
+def _networks(around: Surroundings) -> EmbeddedNetworks:
+    return EmbeddedNetworks(around.database, around.clock, around.ids, NetworkSettings())
+
+
+async def _nothing() -> None:
+    return None

@@ -1,0 +1,341 @@
+"""One world: a seed's schedule, carried out on the shipped services until all is quiet again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from sqlalchemy import func, select
+from sqlalchemy.engine import Connection
+
+from kilonova.api.compute.deployment import Deployment
+from kilonova.database.tables import actions
+from kilonova.database.tables import servers as servers_table
+from kilonova.hypervisor.fake.settings import FakeSettings
+from kilonova.model.clock import Ids, Random
+from kilonova.model.errors import KilonovaError
+from kilonova.model.finding import Finding
+from kilonova.model.guest import GuestState
+from kilonova.simulation import checker, services
+from kilonova.simulation.bus import Broker, SimulatedBus
+from kilonova.simulation.clients import Clients, ConnectionLost
+from kilonova.simulation.database import Roads, SimulatedDatabase, Storage
+from kilonova.simulation.hypervisor import Machine, SimulatedDriver
+from kilonova.simulation.loop import Process, SimulatedClock, SimulatedLoop
+from kilonova.simulation.schedule import FAULTS_UNTIL, HOSTS, PROCESSES, Fault, Operation, Schedule
+from kilonova.simulation.trace import Trace
+from kilonova.simulation.weather import Weather
+from kilonova.web.call import Reply
+
+QUIET_WITHIN = 150.0
+"""Seconds after the last fault by which every accepted request must have ended."""
+
+_SETTLED = 9.0  # a little more than one round of reconcile: what is well must stay well
+
+
+class World:
+    """Processes, machines, roads and clients of one seed."""
+
+    def __init__(self, schedule: Schedule, storage: Storage, loop: SimulatedLoop) -> None:
+        self.schedule = schedule
+        self.trace = Trace()
+        self.findings: list[Finding] = []
+        self._loop = loop
+        self._storage = storage
+        self._source = Random(f"{schedule.seed} world")
+        self._weather = Weather(Random(f"{schedule.seed} weather"), schedule.distance)
+        self._broker = Broker(loop, self._weather, self.trace, self._surprised)
+        self._roads = Roads()
+        self._config = services.configuration(schedule.quota)
+        size = schedule.slots_of_host
+        machine = FakeSettings(vcpus=size, memory_mb=512 * size, disk_gb=64)
+        self.machines = {host: Machine(host, machine, schedule.pace) for host in HOSTS}
+        self._processes: dict[str, Process] = {}
+        self._lives: dict[str, int] = {}
+        self._services: dict[str, services.Service] = {}
+        self._drivers: dict[str, SimulatedDriver] = {}
+        self._back_after: dict[str, float] = {}
+        self._graveyard: list[object] = []
+        self._requests: set[asyncio.Future[Reply]] = set()
+        self._first_instructions: dict[str, str] = {}
+        self._clock = SimulatedClock(loop)
+        self.clients = Clients(self._send, self._look, self._client_note, loop.time, self._clock.sleep)
+
+    # --- the story ---------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """All of it; what is wrong afterwards stands in ``findings``."""
+        await self._storage.prepare(services.fill)
+        for name in PROCESSES:
+            self._begin(name)
+        for fault in self.schedule.faults:
+            self._loop.later(fault.at + 1.0, self._strike, fault)
+        requests = [self._loop.create_task(self._at(operation)) for operation in self.schedule.operations]
+        await self._clock.sleep(1.0 + self._last_moment())
+        self._heal()
+        deadline = self._loop.time() + QUIET_WITHIN
+        well_since: float | None = None
+        while not self.findings:
+            await self._clock.sleep(1.0)
+            now = self._loop.time()
+            quiet = all(request.done() for request in requests) and self._is_quiet()
+            if now > deadline:
+                self.findings.extend(self._check() if quiet else [*self._check(), _endless()])
+                break
+            if not quiet:
+                well_since = None
+            elif well_since is None:
+                well_since = None if self._check() else now
+            elif now - well_since >= _SETTLED:
+                if not self._check():
+                    break
+                well_since = None
+        self._after_all(requests)
+
+    async def _at(self, operation: Operation) -> None:
+        await self._clock.sleep(1.0 + operation.at)
+        await self.clients.perform(operation)
+
+    def _last_moment(self) -> float:
+        faults = [min(fault.at + fault.lasts, FAULTS_UNTIL) for fault in self.schedule.faults]
+        return max([operation.at for operation in self.schedule.operations] + faults, default=0.0)
+
+    def _is_quiet(self) -> bool:
+        if not self._broker.idle or len(self._services) < len(PROCESSES):
+            return False
+        query = select(func.count()).select_from(actions).where(actions.c.lease_until.is_not(None))
+        return not self._storage.look(lambda connection: connection.execute(query).scalar())
+
+    def _check(self) -> list[Finding]:
+        seen = checker.Seen(machines=self.machines, promises=self.clients.promises)
+        return self._storage.look(lambda connection: checker.check(connection, seen, self._clock.now()))
+
+    def _after_all(self, requests: list[asyncio.Task[None]]) -> None:
+        for name, service in self._services.items():
+            for ended in service.pulse():
+                self._find("task_died", name, f"its task {ended!r} has ended by itself")
+        for request in requests:
+            if request.done() and (error := request.exception()) is not None:
+                raise error
+        for what, surprise in self.clients.surprises:
+            self._find("api_surprise", what, repr(surprise))
+
+    # --- processes ---------------------------------------------------------------------------------------------
+
+    def _begin(self, name: str) -> None:
+        """A new life of a process."""
+        process = Process(name, skew=self.schedule.skews.get(name, 0.0))
+        process.on_death = self._died
+        self._lives[name] = self._lives.get(name, 0) + 1
+        self._processes[name] = process
+        self._note(name, "starts")
+        self._graveyard.append(self._loop.create_task(self._live(process), context=process.context.copy()))
+
+    async def _live(self, process: Process) -> None:
+        name = process.name
+        clock = SimulatedClock(self._loop, process.skew)
+        source = Random(f"{self.schedule.seed} {name} {self._lives[name]}")
+        database = SimulatedDatabase(
+            self._storage, self._roads, self._loop, process, clock, self._weather, self.trace
+        )
+        around = services.Surroundings(
+            name=name,
+            config=self._config,
+            database=database,
+            bus=SimulatedBus(self._broker, process, clock),
+            clock=clock,
+            ids=Ids(source),
+            random=source,
+        )
+        try:
+            self._services[name] = await self._start(around, clock)
+        except KilonovaError as error:
+            self._note(name, "does not start", error.message)
+            self._back_after[name] = 0.5 + self._source.random()
+            process.kill()
+
+    async def _start(self, around: services.Surroundings, clock: SimulatedClock) -> services.Service:
+        if around.name in self.machines:
+            machine = self.machines[around.name]
+            driver = SimulatedDriver(machine, self._loop, clock, self._weather, self.trace, self._ran)
+            self._drivers[around.name] = driver
+            return await services.start_compute(around, driver)
+        if around.name.startswith("conductor"):
+            return await services.start_conductor(around)
+        if around.name.startswith("scheduler"):
+            return await services.start_scheduler(around)
+        return await services.start_api(around)
+
+    def _died(self, process: Process) -> None:
+        name = process.name
+        self._note(name, "dies")
+        self._graveyard.append(self._services.pop(name, None))
+        self._drivers.pop(name, None)
+        self._broker.forget(process)
+        if name == "api":
+            for request in list(self._requests):
+                if not request.done():
+                    request.set_exception(ConnectionLost())
+        self._loop.later(self._back_after.pop(name, 0.5), self._begin, name)
+
+    # --- misfortunes -------------------------------------------------------------------------------------------
+
+    def _strike(self, fault: Fault) -> None:
+        self._note("fate", fault.kind, (fault.target, *sorted(fault.chances), *fault.verbs))
+        process = self._processes.get(fault.target)
+        match fault.kind:
+            case "kill":
+                if process is not None and process.alive:
+                    self._back_after[fault.target] = fault.lasts
+                    process.kill_after = fault.turns
+                return
+            case "restart":
+                service = self._services.get(fault.target)
+                if process is not None and service is not None:
+                    self._back_after[fault.target] = fault.lasts
+                    self._loop.create_task(self._stop(process, service), context=process.context.copy())
+                return
+            case "guest":
+                self._end_guest(self.machines[fault.target])
+                return
+            case "broker":
+                self._broker.up = False
+            case "database":
+                self._roads.up = False
+            case "partition":
+                self._broker.cut.add(fault.target)
+            case "sick":
+                self.machines[fault.target].sick = set(fault.verbs)
+            case "slow":
+                self.machines[fault.target].slow = float(fault.turns)
+            case "weather":
+                self._weather.begin(fault.chances)
+        self._loop.later(fault.lasts, self._relent, fault)
+
+    def _relent(self, fault: Fault) -> None:
+        self._note("fate", f"{fault.kind} ends", fault.target)
+        match fault.kind:
+            case "broker":
+                self._broker.up = True
+                self._broker.recover()
+            case "database":
+                self._roads.up = True
+            case "partition":
+                self._broker.cut.discard(fault.target)
+                self._broker.recover()
+            case "sick":
+                self.machines[fault.target].sick = set()
+            case "slow":
+                self.machines[fault.target].slow = 0.0
+            case "weather":
+                self._weather.end(fault.chances)
+
+    def _heal(self) -> None:
+        """From now on all goes well; those that are dead come back as they were going to."""
+        self._note("fate", "all is well")
+        for process in self._processes.values():
+            process.kill_after = None
+
+    async def _stop(self, process: Process, service: services.Service) -> None:
+        try:
+            await service.drain()
+        except KilonovaError as error:
+            self._note(process.name, "drains badly", error.message)
+        process.kill()
+
+    def _end_guest(self, machine: Machine) -> None:
+        running = sorted(machine.running())
+        if not running:
+            return
+        server_id = running[int(self._source.random() * len(running))]
+        driver = self._drivers.get(machine.host)
+        if driver is not None and machine.host in self._services:
+            driver.end_guest(server_id, GuestState.OFF)
+        else:
+            machine.guests[server_id].state = GuestState.OFF
+        self._note(machine.host, "guest off", server_id[:8])
+
+    # --- what is watched ---------------------------------------------------------------------------------------
+
+    def _ran(self, host: str, server_id: str, first: bool) -> None:
+        """A guest boots: nowhere else may it run, and its first instruction comes once in its life, after the commit."""
+        for machine in self.machines.values():
+            if machine.host != host and server_id in machine.running():
+                self._find("runs_twice", server_id, f"it runs on {machine.host} and was let run on {host}")
+        if not first:
+            return
+        earlier = self._first_instructions.setdefault(server_id, host)
+        if self._first_instructions[server_id] is not host or earlier is not host:
+            self._find(
+                "ran_before", server_id, f"its first instruction was executed on {earlier}, and again on {host}"
+            )
+        row = self._storage.look(
+            lambda connection: connection.execute(
+                select(servers_table.c.launched_at).where(servers_table.c.id == server_id)
+            ).first()
+        )
+        if row is None or row.launched_at is None:
+            self._find("unconfirmed", server_id, f"it runs on {host} before the database has confirmed it")
+
+    def _surprised(self, where: str, error: Exception) -> None:
+        self._find("surprise", where, f"{type(error).__name__}: {error}")
+
+    def _find(self, kind: str, subject: str, message: str) -> None:
+        self._note("checker", kind, (subject, message))
+        self.findings.append(Finding(kind=kind, subject=subject, message=message))
+
+    def _note(self, who: str, what: str, about: object = "") -> None:
+        self.trace.add(self._loop.time(), who, what, about)
+
+    # --- the road of the clients -------------------------------------------------------------------------------
+
+    def _client_note(self, what: str, about: object) -> None:
+        self._note("client", what, about)
+
+    async def _send(self, run: Callable[[Deployment], Awaitable[Reply]]) -> Reply:
+        process, service = self._processes.get("api"), self._services.get("api")
+        await self._clock.sleep(self._weather.latency())
+        if process is None or not process.alive or service is None or service.deployment is None:
+            raise ConnectionLost()
+        answer: asyncio.Future[Reply] = self._loop.create_future()
+        self._requests.add(answer)
+        task = self._loop.create_task(_answered(run(service.deployment), answer), context=process.context.copy())
+        self._graveyard.append(task)
+        try:
+            async with asyncio.timeout(60.0):
+                return await answer
+        finally:
+            self._requests.discard(answer)
+
+    async def _look(self, question: Callable[[Connection], list[str]]) -> list[str]:
+        return self._storage.look(question)
+
+
+async def _answered(work: Awaitable[Reply], answer: asyncio.Future[Reply]) -> None:
+    try:
+        reply = await work
+    except Exception as error:
+        if not answer.done():
+            answer.set_exception(error)
+    else:
+        if not answer.done():
+            answer.set_result(reply)
+
+
+def _endless() -> Finding:
+    return Finding(
+        kind="never_quiet",
+        subject="world",
+        message=f"{QUIET_WITHIN:g} s after the last fault somebody still had something to do",
+    )
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a world ended. ``seconds`` are virtual."""
+
+    schedule: Schedule
+    findings: list[Finding]
+    promises: int
+    servers: int
+    turns: int
+    seconds: float
+    trace: Trace

@@ -1,0 +1,56 @@
+"""When a networked database's transaction is run again: only if it surely did not happen."""
+
+import random
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+
+from kilonova.database.connection import DatabaseSettings, NetworkDatabase
+from kilonova.model.clock import SystemClock
+from kilonova.model.errors import Unavailable
+
+
+class Breaking:
+    """An engine whose connection breaks ``at`` the statement or the commit, once."""
+
+    def __init__(self, at: str) -> None:
+        self.at = at
+        self.runs = 0
+
+    @asynccontextmanager
+    async def begin(self) -> Any:
+        yield self
+        self._break("commit")
+
+    async def run_sync(self, transaction: Any) -> str:
+        self.runs += 1
+        self._break("statement")
+        return str(transaction())
+
+    def _break(self, where: str) -> None:
+        if self.at == where:
+            self.at = ""
+            raise OperationalError("COMMIT", {}, ConnectionResetError("gone"), connection_invalidated=True)
+
+
+def database(engine: Breaking) -> NetworkDatabase:
+    url = "postgresql://nobody@127.0.0.1/none"
+    made = NetworkDatabase(make_url(url), DatabaseSettings(url=url), SystemClock(), random.Random(1))
+    made._engine = engine  # type: ignore[assignment]
+    return made
+
+
+async def test_a_connection_lost_before_the_commit_is_bridged() -> None:
+    engine = Breaking("statement")
+    assert await database(engine).run(lambda: "done") == "done"  # type: ignore[arg-type, misc]
+    assert engine.runs == 2
+
+
+async def test_a_connection_lost_during_the_commit_is_not_repeated() -> None:
+    engine = Breaking("commit")
+    with pytest.raises(Unavailable):
+        await database(engine).run(lambda: "done")  # type: ignore[arg-type, misc]
+    assert engine.runs == 1
