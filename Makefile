@@ -20,9 +20,10 @@ TEST_PACKAGES := $(HYPERVISOR_PACKAGES) $(SERVER_PACKAGES) postgresql
 TEST_SECONDS ?= 2400
 START ?=
 TESTS ?=
+CHAOS ?=
 SEEDS ?= 1000
 
-.PHONY: help start start-distributed stop status test test-quick check sim bench install clients guest format clean
+.PHONY: help start start-distributed stop status test test-quick check chaos sim bench install clients guest format clean
 .PHONY: hypervisor servers test-packages
 
 help: ## list every command with a sentence
@@ -51,6 +52,10 @@ check: install ## look for mistakes without running anything: lint, format, type
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/pytest -q tests/architecture
+
+chaos: install servers ## kill every service, broker and database in turn, in the middle of a burst (about fifteen minutes; CHAOS="--help")
+	@$(BIN)/python -m tests.chaos $(CHAOS)
+	@$(BIN)/python -m tests.chaos --rolling
 
 sim: install ## simulate many clouds in which all goes wrong, on all cores: make sim SEEDS=100000
 	@$(KILONOVA) simulate --seeds $(SEEDS)

@@ -7,7 +7,7 @@ import pytest
 
 from kilonova.messaging.bus import BusUnavailable, CallTimeout
 from kilonova.messaging.contract import BeginStep, HostReport, Message
-from tests.simulation.world import Client, World, until_running
+from tests.simulation.world import Client, World, nothing_left, until_running
 
 
 class Road:
@@ -120,3 +120,22 @@ async def test_a_cloud_without_any_host_says_so_in_the_end(world: World, client:
     again = await client.boot()
     await client.until(again, "ERROR")
     assert world.clock.monotonic() - began < 5 * world.config.membership.down_after
+
+
+async def test_ports_taken_while_the_server_is_deleted_are_given_back(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network service is slow: a whole delete fits between its question and its answer."""
+    allocate = world.networks.allocate
+
+    async def slowly(*arguments: Any) -> Any:
+        await asyncio.sleep(8)
+        return await allocate(*arguments)
+
+    monkeypatch.setattr(world.networks, "allocate", slowly)
+    server_id = await client.boot()
+    await asyncio.sleep(1)
+    assert (await client("DELETE", f"/servers/{server_id}")).status_code == 204
+    await client.until_gone(server_id)
+    await asyncio.sleep(20)
+    await nothing_left(world)

@@ -5,6 +5,7 @@ each answer asks the client to come back on a new connection, which the kernel g
 """
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ from kilonova.model.errors import Misconfigured
 from kilonova.web.application import Receive, Scope, Send
 
 _BACKLOG = 2048
-_LINGER = 2.0  # seconds; clients that ask more often than this never meet a connection we have closed
+_LINGER = (
+    6.0  # seconds; clients that ask more often, or keep connections shorter (httpx: 5), never meet one we closed
+)
 _KEEP_ALIVE = 75  # seconds; longer than the usual client's pause between two polls
 
 
@@ -84,10 +87,33 @@ class HttpServer:
             return
         if self._shared:
             self._door.leaving = True
+            await self._stop_listening()
             await asyncio.sleep(_LINGER)  # noqa: TID251 -- real clients wait in real time
         self._server.config.timeout_graceful_shutdown = max(int(timeout), 1)
         self._server.should_exit = True
         await self._task
+
+    async def _stop_listening(self) -> None:
+        """New connections go to the others from now on. Those that the kernel has accepted for us already are served: closing the
+        socket would reset them."""
+        loop = asyncio.get_running_loop()
+        waiting: list[socket.socket] = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                waiting.append(self._socket.accept()[0])
+        for server in self._server.servers:
+            server.close()
+        self._socket.close()
+        for connection in waiting:
+            connection.setblocking(False)
+            await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        config, state = self._server.config, self._server.server_state
+        protocol: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]
+            config=config, server_state=state, app_state=self._server.lifespan.state
+        )
+        return protocol
 
 
 def _bind(host: str, port: int, reuse_port: bool) -> socket.socket:

@@ -73,6 +73,8 @@ class Hosts:
                 connection, report.host, uuid=self._ids.uuid(), now=now, values=self._description(report)
             )
         running = [(step.action_id, step.epoch) for step in report.running]
+        if running and membership.forced_down(connection, COMPUTE, report.host):
+            return [action_id for action_id, _ in running]  # an operator says it is down: its work goes to others
         return actions.renew(connection, report.host, running, now + int(self._config.lease * 1_000_000))
 
     def _description(self, report: HostReport) -> dict[str, object]:

@@ -106,6 +106,9 @@ class Steps:
         requested = [RequestedNic(**nic) for nic in server.networks]
         nics = await self._networks.allocate(server.id, server.project_id, server.host or "", requested)
         if not await self._database.run(engine.addressed, begun.action.id, server.id, nics):
+            # A delete came in between, and has perhaps given back what there was before we took this. (The embedded
+            # network service refuses by itself then; others do not know our servers.)
+            await self._networks.release(server.id)
             raise Stale(f"server {server.id} is no longer held by action {begun.action.id}")
         ticket = await self._images.ticket(server.image_id) if server.image_id else None
         return nics, ticket

@@ -101,11 +101,7 @@ class Sweep:
         host = server.host if server is not None else None
         step = KINDS[action.kind].step(action.step)
         now = self._clock.now()
-        host_up = (
-            step.performer is not Performer.COMPUTE
-            or self._clock.monotonic() < self._blind_until
-            or membership.compute_up(connection, host, now, self._down_after)
-        )
+        host_up = step.performer is not Performer.COMPUTE or self._may_be_up(connection, host, now)
         chosen = remedy(action, host_up=host_up, now=now, limits=self._limits)
         log.info(
             "late action",
@@ -128,6 +124,14 @@ class Sweep:
             message=_reason(action, host, host_up),
             events=timeline.events,
         )
+
+    def _may_be_up(self, connection: Connection, host: str | None, now: int) -> bool:
+        """Silence counts only if we could have heard it; an operator's word that a host is down counts always."""
+        if host is None:
+            return False
+        if self._clock.monotonic() < self._blind_until:
+            return not membership.forced_down(connection, "nova-compute", host)
+        return membership.compute_up(connection, host, now, self._down_after)
 
     async def _send(self, action: Action, sent: Outgoing) -> None:
         try:

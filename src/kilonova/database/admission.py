@@ -15,6 +15,13 @@ from kilonova.model.server import Server, TaskState
 _OPEN = (ActionState.PENDING, ActionState.RUNNING)
 
 
+class Raced(Conflict):
+    """Another transaction changed the server between our read and our write; the same request may be tried again."""
+
+    def __init__(self, server_id: str) -> None:
+        super().__init__(f"Instance {server_id} was changed by another request at this moment; ask again.")
+
+
 def create(
     connection: Connection,
     *,
@@ -48,7 +55,7 @@ def request(
     """Admit one action on a server that exists; ``row`` is its row, but for the step it begins with.
 
     A delete preempts whatever runs, and is None if the server is being deleted already; anything else finds the server
-    free and in a state that allows it, or ``Conflict``.
+    free and in a state that allows it, or ``Conflict``; ``Raced`` if it changed just now.
     """
     kind = KINDS[row["kind"]]
     now = row["started_at"]
@@ -68,7 +75,7 @@ def request(
         first = kind.steps[1]  # nobody there to ask; reconcile removes the guest when the host is back
     row = {**row, "step": first.name}
     if not _seize(connection, server, row["id"], task_state, now):
-        raise Conflict(f"Instance {server.id} was changed by another request at this moment; ask again.")
+        raise Raced(server.id)
     actions.insert(connection, [row])
     actions.record(connection, row["id"], events)
     return actions.find(connection, row["id"])
@@ -107,5 +114,5 @@ def _preempt(connection: Connection, server: Server, now: int) -> bool:
         "message": "preempted by a delete",
     }
     if not actions.change(connection, running.id, undone, epoch=running.epoch, states=_OPEN):
-        raise Conflict(f"Instance {server.id} was changed by another request at this moment; ask again.")
+        raise Raced(server.id)
     return True

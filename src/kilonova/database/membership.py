@@ -63,6 +63,12 @@ def find_service(connection: Connection, binary: str, host: str) -> Service | No
     return None if row is None else Service(**row._mapping)
 
 
+def forced_down(connection: Connection, binary: str, host: str) -> bool:
+    """Whether an operator has declared it down, whatever it says itself."""
+    service = find_service(connection, binary, host)
+    return service is not None and service.forced_down
+
+
 def get_service(connection: Connection, uuid: str) -> Service:
     """One by its UUID. Raises ``NotFound``."""
     row = connection.execute(_SERVICES.where(services.c.uuid == uuid)).first()

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
 from kilonova.database import admission, membership, servers
+from kilonova.database.admission import Raced
 from kilonova.database.outgoing import Outgoing, step_message
 from kilonova.messaging.contract import TimelineEvent
 from kilonova.model.action import Action, ActionState, Kind
@@ -19,6 +20,7 @@ from kilonova.web.call import Call
 
 log = structlog.get_logger()
 
+_RACES = 20  # steps the engine may take while a delete is being admitted
 _UNLOCK = "os_compute_api:os-lock-server:unlock:unlock_override"
 
 
@@ -76,7 +78,14 @@ async def submit(
     arguments: dict[str, Any] | None = None,
 ) -> None:
     """Ask for an action on a server of the caller. Raises ``NotFound`` or ``Conflict``, and then nothing has changed."""
-    outgoing = await cloud.database.run(_admit, cloud, call, server_id, kind, task_state, arguments or {})
+    for left in reversed(range(_RACES)):
+        try:
+            outgoing = await cloud.database.run(_admit, cloud, call, server_id, kind, task_state, arguments or {})
+            break
+        except Raced:
+            # A delete is not refused because the engine took a step in the same moment; others lost to another request.
+            if not kind.preempts or not left:
+                raise
     if outgoing is not None:
         await send(cloud, outgoing)
 
