@@ -6,7 +6,7 @@ import structlog
 
 from kilonova.conductor.release import Releaser
 from kilonova.config import ActionsConfig
-from kilonova.database import actions, engine
+from kilonova.database import actions, engine, servers
 from kilonova.database.connection import Database
 from kilonova.image.protocol import ImageService
 from kilonova.messaging.bus import Bus, Delivery
@@ -24,6 +24,7 @@ from kilonova.model.action import CREATE, Limits, may_retry_elsewhere
 from kilonova.model.clock import Clock
 from kilonova.model.errors import KilonovaError, Stale, Unavailable
 from kilonova.model.guest import ImageTicket, Nic
+from kilonova.model.server import TaskState
 from kilonova.network.protocol import NetworkService, RequestedNic
 from kilonova.telemetry.timeline import Timeline
 
@@ -106,9 +107,12 @@ class Steps:
         requested = [RequestedNic(**nic) for nic in server.networks]
         nics = await self._networks.allocate(server.id, server.project_id, server.host or "", requested)
         if not await self._database.run(engine.addressed, begun.action.id, server.id, nics):
-            # A delete came in between, and has perhaps given back what there was before we took this. (The embedded
-            # network service refuses by itself then; others do not know our servers.)
-            await self._networks.release(server.id)
+            # Perhaps a delete came in between, and gave back what there was before we took this. (The embedded network
+            # service refuses by itself then; others do not know our servers.) But perhaps this is only a late copy
+            # of a question, and the build is long done: then these are the ports of a server that runs.
+            now = await self._database.run(servers.find, server.id)
+            if now is None or now.deleted_at is not None or now.task_state == TaskState.DELETING:
+                await self._networks.release(server.id)
             raise Stale(f"server {server.id} is no longer held by action {begun.action.id}")
         ticket = await self._images.ticket(server.image_id) if server.image_id else None
         return nics, ticket
