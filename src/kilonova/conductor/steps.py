@@ -6,7 +6,7 @@ import structlog
 
 from kilonova.conductor.release import Releaser
 from kilonova.config import ActionsConfig
-from kilonova.database import actions, engine
+from kilonova.database import actions, engine, servers
 from kilonova.database.connection import Database
 from kilonova.image.protocol import ImageService
 from kilonova.messaging.bus import Bus, Delivery
@@ -24,6 +24,7 @@ from kilonova.model.action import CREATE, Limits, may_retry_elsewhere
 from kilonova.model.clock import Clock
 from kilonova.model.errors import KilonovaError, Stale, Unavailable
 from kilonova.model.guest import ImageTicket, Nic
+from kilonova.model.server import TaskState
 from kilonova.network.protocol import NetworkService, RequestedNic
 from kilonova.telemetry.timeline import Timeline
 
@@ -106,12 +107,20 @@ class Steps:
         requested = [RequestedNic(**nic) for nic in server.networks]
         nics = await self._networks.allocate(server.id, server.project_id, server.host or "", requested)
         if not await self._database.run(engine.addressed, begun.action.id, server.id, nics):
-            # A delete came in between, and has perhaps given back what there was before we took this. (The embedded
-            # network service refuses by itself then; others do not know our servers.)
-            await self._networks.release(server.id)
+            await self._give_back_if_leaving(server.id)
             raise Stale(f"server {server.id} is no longer held by action {begun.action.id}")
         ticket = await self._images.ticket(server.image_id) if server.image_id else None
         return nics, ticket
+
+    async def _give_back_if_leaving(self, server_id: str) -> None:
+        """A delete came in between, and has perhaps given back what there was before we took this.
+
+        The embedded network service refuses by itself then; others do not know our servers. A server that is held by nobody
+        because its build has succeeded meanwhile (this was the same question, asked twice) keeps its ports.
+        """
+        server = await self._database.run(servers.find, server_id)
+        if server is None or server.deleted_at is not None or server.task_state == TaskState.DELETING:
+            await self._networks.release(server_id)
 
     async def _fail_here(self, begun: engine.Begun, error: KilonovaError) -> StepRefused:
         """No address left, or the image is gone: no host can mend that."""
