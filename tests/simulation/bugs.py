@@ -1,29 +1,32 @@
 """Bugs to be planted: mistakes that real clouds made, or that a careless change to ours would make.
 
-Each is one function that patches the shipped code. ``BUGS`` names them with the seeds within which the simulator must find
-each (about three times what it needed when this was written).
+Each is one function that patches the shipped code. ``BUGS`` names them with the kind of world they show in, and the seeds
+within which the simulator must find each (about three times what it needed when this was written).
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from kilonova.api.compute import boot
 from kilonova.api.compute import servers as servers_api
 from kilonova.compute import agent, build, reconcile, step, workplace
-from kilonova.conductor import hosts, sweep
-from kilonova.database import actions, admission, engine, ledger, servers, tables
+from kilonova.conductor import hosts, steps, sweep
+from kilonova.database import actions, admission, engine, ledger, networks, servers, tables
 from kilonova.database.outgoing import quota_of
 from kilonova.hypervisor.fake.driver import FakeDriver
 from kilonova.model.action import ActionState
+from kilonova.model.clock import Random
 from kilonova.model.errors import Stale, Unavailable
 from kilonova.model.guest import GuestState
 from kilonova.model.server import PowerState
 from kilonova.network.service import EmbeddedNetworks
 from kilonova.simulation import bus
+from kilonova.simulation.schedule import HOSTS, Fault, Schedule
 
 Patch = pytest.MonkeyPatch
 
@@ -44,7 +47,7 @@ def acknowledged_before_the_work(patch: Patch) -> None:
 
 
 def epochs_are_not_compared(patch: Patch) -> None:
-    """Whoever reports last is right, whoever holds the action."""
+    """Whoever reports is right, whoever holds the action; and a host that is cut off works on."""
     change, finish = actions.change, engine.finish
 
     def careless(connection: Any, action_id: str, values: Any, *, epoch: int, **more: Any) -> bool:
@@ -57,25 +60,27 @@ def epochs_are_not_compared(patch: Patch) -> None:
 
     patch.setattr(actions, "change", careless)
     patch.setattr(engine, "finish", believing)
+    patch.setattr(agent.Agent, "_stop_unconfirmed", lambda self: None)
 
 
-def a_step_is_granted_twice(patch: Patch) -> None:
-    """A duplicated message gets the lease that somebody else has."""
+def a_build_is_not_idempotent(patch: Patch) -> None:
+    """A build that comes again is granted again, and makes a new guest where there is one."""
     begin = engine.begin
 
     def generous(connection: Any, *, action_id: str, **more: Any) -> Any:
         action = actions.find(connection, action_id)
         server = servers.find(connection, action.server_id) if action else None
-        if action and server and action.state == ActionState.RUNNING and server.host == more["owner"]:
+        if action and server and action.kind == "create" and action.state == ActionState.SUCCEEDED:
             return engine.Begun(action=action, server=server)
         return begin(connection, action_id=action_id, **more)
 
+    def always(*given: Any) -> bool:
+        addressed(*given)
+        return True
+
+    addressed = engine.addressed
     patch.setattr(engine, "begin", generous)
-
-
-def a_build_forgets_that_it_built(patch: Patch) -> None:
-    """The conductor grants twice, and the driver makes a new guest over the one that is there."""
-    a_step_is_granted_twice(patch)
+    patch.setattr(engine, "addressed", always)
     patch.setattr(FakeDriver, "_done_before", lambda self, spec: False)
 
 
@@ -219,25 +224,6 @@ def a_lost_lease_ends_what_is_being_confirmed(patch: Patch) -> None:
     patch.setattr(workplace.Workplace, "cancel_action", cancel)
 
 
-def a_takeover_does_not_fence(patch: Patch) -> None:
-    """The sweep gives a running step to another and leaves the epoch as it was; a finish needs no lease."""
-    change, finish = actions.change, engine.finish
-
-    def same_epoch(connection: Any, action_id: str, values: Any, *, epoch: int, **more: Any) -> bool:
-        if values.get("state") == ActionState.PENDING and values.get("step", "build") in ("build", "schedule"):
-            values = {**values, "epoch": epoch}
-        return change(connection, action_id, values, epoch=epoch, **more)
-
-    def from_anybody(connection: Any, *, action_id: str, **more: Any) -> Any:
-        actions_open = (ActionState.PENDING, ActionState.RUNNING)
-        with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(engine, "_RUNNING", actions_open)
-            return finish(connection, action_id=action_id, **more)
-
-    patch.setattr(actions, "change", same_epoch)
-    patch.setattr(engine, "finish", from_anybody)
-
-
 def a_failed_build_says_nothing(patch: Patch) -> None:
     """The server goes to ERROR without a fault."""
     patch.setattr(engine, "_fault", lambda *given: None)
@@ -302,27 +288,80 @@ def a_stop_is_recorded_first(patch: Patch) -> None:
     patch.setattr(reconcile.Reconciler, "_compare", compare)
 
 
-BUGS: dict[Callable[[Patch], None], int] = {
-    nobody_sweeps: 30,
-    acknowledged_before_the_work: 30,
-    epochs_are_not_compared: 30,
-    a_step_is_granted_twice: 60,
-    a_build_forgets_that_it_built: 60,
-    quota_is_counted_afterwards: 60,
-    claims_ask_nobody: 60,
-    a_claim_stays_with_the_host_that_failed: 30,
-    guests_run_before_they_are_confirmed: 10,
-    nothing_is_undone_when_stale: 60,
-    ports_are_not_released: 10,
-    a_delete_lets_the_build_go_on: 60,
-    confirmed_guests_are_forgotten: 60,
-    a_repeated_report_is_refused: 60,
-    a_lost_lease_ends_what_is_being_confirmed: 60,
-    a_takeover_does_not_fence: 60,
-    a_failed_build_says_nothing: 30,
-    a_failed_build_keeps_its_claim: 30,
-    power_is_reported_blindly: 60,
-    a_delete_skips_the_host: 10,
-    steps_end_in_silence: 60,
-    a_stop_is_recorded_first: 60,
+def ports_ask_nobody(patch: Patch) -> None:
+    """A build that was begun before the delete gets its ports after it."""
+    patch.setattr(networks, "is_leaving", lambda connection, server_id: False)
+
+
+def ports_go_with_the_failed_host(patch: Patch) -> None:
+    """A failed build's ports are given back after its rescheduling, when they may be the next host's."""
+    end_failed = steps.Steps._end_failed
+
+    async def late(self: Any, action_id: str, *given: Any, **more: Any) -> None:
+        action = await self._database.run(actions.find, action_id)
+        await end_failed(self, action_id, *given, **more)
+        await self._networks.release(action.server_id)
+
+    patch.setattr(steps.Steps, "_end_failed", late)
+
+
+def as_drawn(schedule: Schedule) -> Schedule:
+    """Any world."""
+    return schedule
+
+
+def isolated(schedule: Schedule) -> Schedule:
+    """A world of long builds on hosts that fall silent one after the other: where zombies come from."""
+    source = Random(schedule.seed)
+    faults = tuple(
+        Fault(at=source.uniform(1.0, 9.0), lasts=source.uniform(9.0, 15.0), kind="partition", target=host)
+        for host in HOSTS
+    )
+    creates = tuple(operation for operation in schedule.operations if operation.kind == "create")
+    return msgspec.structs.replace(schedule, operations=creates, faults=faults, pace=20.0, slots_of_host=8)
+
+
+def crowded(schedule: Schedule) -> Schedule:
+    """Everybody wants one of three places at once."""
+    creates = tuple(
+        msgspec.structs.replace(operation, at=0.0) for operation in schedule.operations if operation.kind == "create"
+    )
+    return msgspec.structs.replace(schedule, operations=creates, faults=(), slots_of_host=1, quota=10, distance=40.0)
+
+
+def hasty(schedule: Schedule) -> Schedule:
+    """Servers are deleted while they are being built, far away from the database."""
+    source = Random(schedule.seed)
+    creates = [operation for operation in schedule.operations if operation.kind == "create"]
+    deletes = [
+        msgspec.structs.replace(operation, kind="delete", at=operation.at + source.uniform(0.3, 1.5), retries=5)
+        for operation in creates
+    ]
+    operations = tuple(sorted((*creates, *deletes), key=lambda operation: operation.at))
+    return msgspec.structs.replace(schedule, operations=operations, distance=40.0, quota=10)
+
+
+BUGS: dict[Callable[[Patch], None], tuple[Callable[[Schedule], Schedule], int]] = {
+    nobody_sweeps: (as_drawn, 30),
+    acknowledged_before_the_work: (as_drawn, 30),
+    epochs_are_not_compared: (isolated, 30),
+    a_build_is_not_idempotent: (as_drawn, 60),
+    quota_is_counted_afterwards: (as_drawn, 30),
+    claims_ask_nobody: (crowded, 30),
+    a_claim_stays_with_the_host_that_failed: (as_drawn, 60),
+    guests_run_before_they_are_confirmed: (as_drawn, 10),
+    nothing_is_undone_when_stale: (as_drawn, 80),
+    ports_are_not_released: (as_drawn, 10),
+    ports_ask_nobody: (hasty, 100),
+    ports_go_with_the_failed_host: (as_drawn, 100),
+    a_delete_lets_the_build_go_on: (as_drawn, 10),
+    confirmed_guests_are_forgotten: (as_drawn, 120),
+    a_repeated_report_is_refused: (as_drawn, 60),
+    a_lost_lease_ends_what_is_being_confirmed: (as_drawn, 30),
+    a_failed_build_says_nothing: (as_drawn, 10),
+    a_failed_build_keeps_its_claim: (as_drawn, 60),
+    power_is_reported_blindly: (as_drawn, 30),
+    a_delete_skips_the_host: (as_drawn, 10),
+    steps_end_in_silence: (as_drawn, 30),
+    a_stop_is_recorded_first: (as_drawn, 60),
 }

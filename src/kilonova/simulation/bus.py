@@ -91,10 +91,12 @@ class Broker:
 
     @property
     def idle(self) -> bool:
-        """Nothing waits for anybody who could take it, nothing is on its way or being worked on."""
-        return self.travelling == 0 and all(
-            not any(server.running for server in queue.servers) and not (queue.waiting and queue.servers)
+        """No cast waits for anybody who could take it, is on its way or being worked on. (Calls always are: heartbeats.)"""
+        return self.travelling == 0 and not any(
+            letter.reply is None
             for queue in self._queues.values()
+            for server in queue.servers
+            for letter in (*queue.waiting, *server.running.values())
         )
 
     # --- the road ----------------------------------------------------------------------------------------------
@@ -117,11 +119,14 @@ class Broker:
             delay = weather.latency()
             if weather.strikes("bus.delay"):
                 delay += weather.source.expovariate(0.5)
-            self.travelling += 1
-            self.loop.later(delay, self._arrive, queue, letter)
+            self._travel(delay, queue, letter)
+
+    def _travel(self, delay: float, queue: _Queue, letter: _Letter) -> None:
+        self.travelling += letter.reply is None
+        self.loop.later(delay, self._arrive, queue, letter)
 
     def _arrive(self, queue: _Queue, letter: _Letter) -> None:
-        self.travelling -= 1
+        self.travelling -= letter.reply is None
         queue.waiting.append(letter)
         self.dispatch(queue)
 
@@ -171,8 +176,7 @@ class Broker:
             letter.dead_reason, letter.dead_queue, letter.attempt = "delivery_limit", queue.name, 1
             queue = self.queue(DEAD_LETTER)
             self.trace.add(self.loop.time(), "broker", "dead letter", decode(letter.body))
-        self.travelling += 1
-        self.loop.later(self.weather.latency(), self._arrive, queue, letter)
+        self._travel(self.weather.latency(), queue, letter)
 
 
 class SimulatedSubscription:

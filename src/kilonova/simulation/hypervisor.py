@@ -72,7 +72,8 @@ class SimulatedDriver(FakeDriver):
         await self._clock.sleep(seconds)
         if verb != "start" and (verb in self._machine.sick or weather.strikes("hypervisor.fault")):
             self._note(f"{verb} fails", server_id)
-            raise HostFault(f"{verb} of {server_id} failed on {self._machine.host}", retry=True)
+            elsewhere = weather.source.random() < 0.8
+            raise HostFault(f"{verb} of {server_id} failed on {self._machine.host}", retry=elsewhere)
         self._note(verb, server_id)
 
     async def _after(self, verb: str, server_id: str) -> None:

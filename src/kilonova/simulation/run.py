@@ -55,6 +55,10 @@ class Simulator:
             self.bury()
         return outcome
 
+    def __del__(self) -> None:
+        if not sys.is_finalizing():
+            self.bury()
+
     def bury(self) -> None:
         """Collect what is left of killed tasks. Their ``finally`` runs only now, when their world is over."""
         self._past.clear()
