@@ -53,6 +53,18 @@ def port(device_id: str) -> sa.Insert:
     )
 
 
+NETWORK = t.networks.insert().values(
+    id="net",
+    project_id="p0",
+    name="private",
+    shared=True,
+    external=False,
+    admin_state_up=True,
+    mtu=1500,
+    bridge="knbr0",
+    description="",
+    created_at=1,
+)
 ADDRESS = t.fixed_ips.insert().values(subnet_id="sub", ip_address="10.0.0.9", position=9, port_id="nobody's")
 OPEN_AGAIN = t.actions.update().values(state="running", lease_until=1, finished_at=None)
 
@@ -75,6 +87,7 @@ BREACHES: dict[str, list[sa.Insert | sa.Update | sa.Delete]] = {
     "build_without_action": [t.servers.update().where(t.servers.c.name == "kept").values(vm_state="building")],
     "action_lease": [t.actions.update().where(t.actions.c.kind == "delete").values(finished_at=None)],
     "port_without_server": [port("unknown")],
+    "port_missing": [NETWORK],
     "address_without_port": [ADDRESS],
 }
 

@@ -63,7 +63,7 @@ async def test_a_broker_that_was_away_for_long_is_used_as_soon_as_it_is_back(
 async def test_a_question_whose_taker_died_is_asked_again_soon(world: World, client: Client, road: Road) -> None:
     road.unanswered = 1
     server_id = await client.boot()
-    assert await until_settled(world, client, server_id) < 4
+    assert await until_settled(world, client, server_id) < 5
 
 
 async def test_steps_wait_for_a_conductor_that_is_restarted(world: World, client: Client, road: Road) -> None:
@@ -72,7 +72,7 @@ async def test_steps_wait_for_a_conductor_that_is_restarted(world: World, client
     server_id = await client.boot()
     await asyncio.sleep(12)
     road.silent = False
-    assert await until_settled(world, client, server_id) < 4
+    assert await until_settled(world, client, server_id) < 5
 
 
 async def test_a_host_that_was_silent_looks_at_its_guests_when_it_is_heard_again(
@@ -139,3 +139,28 @@ async def test_ports_taken_while_the_server_is_deleted_are_given_back(
     await client.until_gone(server_id)
     await asyncio.sleep(20)
     await nothing_left(world)
+
+
+async def test_a_conductor_with_too_much_to_do_is_waited_for(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every answer takes 2.5 s. Impatient hosts would ask without end, be taken for dead, and have their builds moved about."""
+    call = world.bus.call
+
+    async def slow(queue: str, message: Message, context: Any, *, timeout: float) -> Message:
+        if timeout < 2.5:
+            await asyncio.sleep(timeout)
+            raise CallTimeout("it is still in the queue")
+        await asyncio.sleep(2.5)
+        return await call(queue, message, context, timeout=timeout - 2.5)
+
+    monkeypatch.setattr(world.bus, "call", slow)
+    await asyncio.sleep(30)
+    server_id = await client.boot()
+    assert await until_settled(world, client, server_id) < 30
+    [action] = (await client("GET", f"/servers/{server_id}/os-instance-actions", token="admin")).json()[
+        "instanceActions"
+    ]
+    path = f"/servers/{server_id}/os-instance-actions/{action['request_id']}"
+    shown = (await client("GET", path, token="admin")).json()["instanceAction"]
+    assert "sweep.reschedule" not in [event["event"] for event in shown["events"]]

@@ -238,7 +238,8 @@ class Agent:
         while True:
             await self._clock.sleep(self._interval)
             try:
-                await self._report(patience=0.0)
+                # Patience for a second, longer try: a conductor with too much to do must not make its hosts look dead.
+                await self._report(patience=self._lease / 2)
                 self._compare_soon()
             except Unavailable as error:
                 self._unsure = True

@@ -1,8 +1,8 @@
 """How nova-compute speaks to nova-conductor: typed questions, asked again while there is time.
 
 A question that is repeated means the same: every answer of the conductor is idempotent. So a try is given up early, as whoever
-was to answer may have died with the question; only if several were, it is given longer. ``Unavailable`` comes out only after
-the time is up.
+was to answer may have died with the question; the second one is given longer. ``Unavailable`` comes out only after the time
+is up.
 """
 
 from typing import TypeVar
@@ -13,8 +13,9 @@ from kilonova.model.clock import Clock, Random
 from kilonova.model.context import RequestContext
 from kilonova.model.errors import Unavailable
 
-FIRST_TRY = 2.0
-"""Seconds an answer may take before the question is asked again; doubled each time, up to ``messaging.call_timeout``."""
+FIRST_TRY = 3.0
+"""Seconds an answer may take before the question is asked again. Only the first time: whoever does not answer twice has too much
+to do, and more questions would make it worse; then ``messaging.call_timeout`` holds."""
 
 M = TypeVar("M", bound=Message)
 
@@ -46,7 +47,7 @@ class ConductorClient:
             try:
                 return await self._bus.call(CONDUCTOR, question, context, timeout=min(timeout, self._timeout))
             except CallTimeout:
-                timeout *= 2
+                timeout = self._timeout
                 if self._clock.monotonic() + delay >= until:
                     raise
             except Unavailable:

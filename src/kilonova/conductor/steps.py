@@ -107,15 +107,20 @@ class Steps:
         requested = [RequestedNic(**nic) for nic in server.networks]
         nics = await self._networks.allocate(server.id, server.project_id, server.host or "", requested)
         if not await self._database.run(engine.addressed, begun.action.id, server.id, nics):
-            # Perhaps a delete came in between, and gave back what there was before we took this. (The embedded network
-            # service refuses by itself then; others do not know our servers.) But perhaps this is only a late copy
-            # of a question, and the build is long done: then these are the ports of a server that runs.
-            now = await self._database.run(servers.find, server.id)
-            if now is None or now.deleted_at is not None or now.task_state == TaskState.DELETING:
-                await self._networks.release(server.id)
+            await self._give_back_if_leaving(server.id)
             raise Stale(f"server {server.id} is no longer held by action {begun.action.id}")
         ticket = await self._images.ticket(server.image_id) if server.image_id else None
         return nics, ticket
+
+    async def _give_back_if_leaving(self, server_id: str) -> None:
+        """A delete came in between, and has perhaps given back what there was before we took this.
+
+        The embedded network service refuses by itself then; others do not know our servers. A server that is held by nobody
+        because its build has succeeded meanwhile (this was the same question, asked twice) keeps its ports.
+        """
+        server = await self._database.run(servers.find, server_id)
+        if server is None or server.deleted_at is not None or server.task_state == TaskState.DELETING:
+            await self._networks.release(server_id)
 
     async def _fail_here(self, begun: engine.Begun, error: KilonovaError) -> StepRefused:
         """No address left, or the image is gone: no host can mend that."""

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kilonova.database.outgoing import quota_of
-from kilonova.database.tables import actions, allocations, fixed_ips, hosts, ports, quota_usages, servers
+from kilonova.database.tables import actions, allocations, fixed_ips, hosts, networks, ports, quota_usages, servers
 from kilonova.model.action import ActionState
 from kilonova.model.finding import Finding
 from kilonova.model.server import VmState
@@ -241,6 +241,22 @@ def _ports_of_nobody(connection: Connection) -> Iterator[Finding]:
         )
 
 
+def _ports_missing(connection: Connection) -> Iterator[Finding]:
+    """The ports that servers were given are there and theirs; networks that are not ours know it themselves."""
+    ours = set(connection.execute(sa.select(networks.c.id)).scalars())
+    owners = {row.id: row.device_id for row in connection.execute(sa.select(_p.id, _p.device_id))}
+    given = sa.select(_s.id, _s.addresses).where(_LIVE, _s.vm_state.in_((VmState.ACTIVE, VmState.STOPPED)))
+    for row in connection.execute(given.where(_s.action_id.is_(None)).order_by(_s.seq)):
+        for nic in row.addresses:
+            if nic["network_id"] in ours and owners.get(nic["port_id"]) != row.id:
+                yield Finding(
+                    kind="port_missing",
+                    subject=row.id,
+                    message=f"its port {nic['port_id']} ({nic['address']}) does not exist or is not its own; "
+                    "its address may be given to another server",
+                )
+
+
 def _addresses_of_nobody(connection: Connection) -> Iterator[Finding]:
     owner = sa.select(_p.id).where(_p.id == fixed_ips.c.port_id).exists()
     query = sa.select(fixed_ips.c.ip_address, fixed_ips.c.port_id).where(~owner).order_by(fixed_ips.c.ip_address)
@@ -265,5 +281,6 @@ _RULES: tuple[Callable[[Connection], Iterator[Finding]], ...] = (
     _tasks_of_nobody,
     _builds_of_nobody,
     _ports_of_nobody,
+    _ports_missing,
     _addresses_of_nobody,
 )
