@@ -57,12 +57,17 @@ def test_backing_file(tmp_path: Path) -> None:
 def test_data_file_and_encryption(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="another file"):
         look(make(tmp_path / "a", "-f", "qcow2", "-o", f"data_file={tmp_path / 'data'}"), "qcow2")
-    secret = ("--object", "secret,id=s,data=123456")
-    encrypted = (*secret, "-f", "qcow2", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10")
+    # Encryption is written into the headers by hand: qemu-img measures the processor for it, and fails on a busy machine.
+    encrypted = make(tmp_path / "b", "-f", "qcow2")
+    with encrypted.open("r+b") as file:
+        file.seek(32)  # crypt_method, 2 is LUKS (qcow2 specification, "Header")
+        file.write((2).to_bytes(4, "big"))
     with pytest.raises(Invalid, match="encrypted"):
-        look(make(tmp_path / "b", *encrypted), "qcow2")
+        look(encrypted, "qcow2")
+    luks = tmp_path / "c"
+    luks.write_bytes(b"LUKS\xba\xbe\x00\x01" + bytes(1 << 20))
     with pytest.raises(Invalid, match="luks"):
-        look(make(tmp_path / "c", *secret, "-f", "luks", "-o", "key-secret=s,iter-time=10"), "raw")
+        look(luks, "raw")
 
 
 @pytest.mark.parametrize("name", ["vmdk", "vdi", "vhdx", "vpc", "qed", "parallels"])

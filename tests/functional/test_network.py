@@ -1,7 +1,6 @@
 """The network service: allocation for servers, and the API over HTTP."""
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -153,17 +152,16 @@ async def test_fifty_at_once(cloud: Neighbours) -> None:
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize("variable", ["KILONOVA_TEST_MYSQL", "KILONOVA_TEST_POSTGRESQL"])
-async def test_fifty_at_once_on_a_server(tmp_path: Path, variable: str) -> None:
-    """Against an empty database that the variable's URL names."""
-    url = os.environ.get(variable)
-    if not url:
-        pytest.skip(f"{variable} is not set")
+@pytest.mark.parametrize("system", ["mariadb", "postgresql"])
+async def test_fifty_at_once_on_a_server(request: pytest.FixtureRequest, tmp_path: Path, system: str) -> None:
+    server = request.getfixturevalue(f"{system}_server")
+    url = await asyncio.to_thread(server.create_database, f"fifty_{system}")
     cloud = await start(tmp_path, url)
     try:
         await concurrently(cloud)
     finally:
         await cloud.close()
+        await asyncio.to_thread(server.drop_database, f"fifty_{system}")
 
 
 async def test_bootstrap_follows_the_settings(cloud: Neighbours, admin: httpx.AsyncClient) -> None:
