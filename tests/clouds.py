@@ -317,7 +317,7 @@ def distributed(broker: str, database: str, *options: str) -> Iterator[Cloud]:
 @contextlib.contextmanager
 def on_private_servers(directory: Path, databases: DatabaseServer, *options: str) -> Iterator[Cloud]:
     """A distributed cloud with a broker of its own (queues have fixed names) and a fresh database."""
-    broker = RabbitMQ(directory / f"rabbitmq-{databases.kind}", durable=False)
+    broker = RabbitMQ(directory / f"rabbitmq-{secrets.token_hex(4)}", durable=False)
     broker.start()
     try:
         with distributed(broker.url, databases.create_database(f"clouds_{secrets.token_hex(4)}"), *options) as cloud:
