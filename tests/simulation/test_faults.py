@@ -344,3 +344,15 @@ async def test_a_heartbeat_behind_the_finish_does_not_undo_a_confirmed_build(
     await asyncio.sleep(3 * world.config.membership.heartbeat)
     guest = await world.drivers[server["OS-EXT-SRV-ATTR:host"]].show_guest(server_id)
     assert guest is not None and guest.state is GuestState.RUNNING
+
+
+async def test_a_server_that_failed_everywhere_holds_no_port(world: World, client: Client) -> None:
+    """nova-scheduler ends it, which knows no network service: nova-conductor gives the ports back."""
+    for driver in world.drivers.values():
+        driver.inject(Fault(verb="prepare", times=1))
+    server_id = await client.boot()
+    await client.until(server_id, "ERROR")
+    async with asyncio.timeout(60):
+        while world.networks.ports:
+            await asyncio.sleep(0.5)
+    assert (await client.show(server_id))["addresses"] == {}

@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from kilonova.config import ActionsConfig
-from kilonova.database import engine
+from kilonova.database import engine, servers
 from kilonova.database.connection import Database
 from kilonova.messaging.bus import Delivery
 from kilonova.messaging.contract import Message, PerformStep
@@ -16,6 +16,8 @@ from kilonova.network.protocol import NetworkService
 from kilonova.telemetry.timeline import Timeline
 
 log = structlog.get_logger()
+
+_AT_ONCE = 50  # stranded servers tidied in one go
 
 
 class Releaser:
@@ -48,6 +50,18 @@ class Releaser:
     async def drain(self) -> None:
         """Wait for what was begun."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def tidy(self) -> None:
+        """Give back the ports of servers that no host could take: whoever ended them may have had no network service at hand."""
+        for server_id in await self._database.run(servers.stranded, _AT_ONCE):
+            try:
+                await self._networks.release(server_id)
+            except Unavailable:
+                raise
+            except KilonovaError as error:
+                log.warning("ports not given back yet", server=server_id, error=error.message)
+                continue
+            await self._database.run(servers.forget_addresses, server_id)
 
     async def _follow_up(self, action: Action) -> None:
         try:

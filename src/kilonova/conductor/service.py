@@ -44,7 +44,13 @@ class Conductor:
         steps = Steps(database, bus, clock, networks, images, self._releaser, host=host, config=config.actions)
         hosts = Hosts(database, clock, ids, config=config.actions)
         self.sweep = Sweep(
-            database, bus, clock, host=host, config=config.actions, membership_config=config.membership
+            database,
+            bus,
+            clock,
+            host=host,
+            config=config.actions,
+            membership_config=config.membership,
+            tidy=self._releaser.tidy,
         )
         self._dead_letters = DeadLetters(database, clock)
         self._handlers: dict[type[Message], Callable[[Delivery], Awaitable[Message | None]]] = {

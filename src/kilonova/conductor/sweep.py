@@ -4,6 +4,7 @@ Any number of conductors sweep; each change names the epoch it found, so of two 
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 from sqlalchemy.engine import Connection
@@ -36,6 +37,7 @@ class Sweep:
         host: str,
         config: ActionsConfig,
         membership_config: MembershipConfig,
+        tidy: Callable[[], Awaitable[None]],
     ) -> None:
         self._database = database
         self._bus = bus
@@ -44,6 +46,7 @@ class Sweep:
         self._config = config
         self._down_after = membership_config.down_after
         self._blind_until = 0.0
+        self._tidy = tidy
         self._limits = Limits(
             attempts=config.attempts,
             max_hosts=config.max_hosts,
@@ -57,6 +60,7 @@ class Sweep:
             await self._clock.sleep(self._config.sweep_interval)
             try:
                 await self.once()
+                await self._tidy()
             except Unavailable as error:
                 self.distrust()
                 log.warning("sweep put off", error=error.message)

@@ -9,11 +9,22 @@ from sqlalchemy.engine import Connection
 
 from kilonova.database.tables import servers
 from kilonova.model.errors import Invalid, NotFound
-from kilonova.model.server import Server, tasks_of, vm_states_of
+from kilonova.model.server import Server, VmState, tasks_of, vm_states_of
 
 _s = servers.c
 _BY_ID = sa.select(servers).where(_s.id == sa.bindparam("server_id"))
 _ON_HOST = sa.select(servers).where(_s.host == sa.bindparam("on_host"), _s.deleted_at.is_(None))
+_STRANDED = (
+    sa.select(_s.id, _s.addresses)
+    .where(
+        _s.host.is_(None),
+        _s.deleted_at.is_(None),
+        _s.vm_state == str(VmState.ERROR),
+        _s.action_id.is_(None),
+        sa.func.length(sa.cast(_s.addresses, sa.Text)) > len("[]"),
+    )
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
 _UPDATES: dict[tuple[str, ...], sa.Update] = {}
 
 
@@ -41,6 +52,18 @@ def get(connection: Connection, server_id: str, project_id: str | None, *, delet
 def on_host(connection: Connection, host: str) -> list[Server]:
     """The servers that belong on a host."""
     return [Server(**row._mapping) for row in connection.execute(_ON_HOST, {"on_host": host})]
+
+
+def stranded(connection: Connection, most: int) -> list[str]:
+    """Servers that ended in ERROR on no host and still have addresses."""
+    return [row.id for row in connection.execute(_STRANDED, {"most": most})]
+
+
+def forget_addresses(connection: Connection, server_id: str) -> None:
+    """The addresses of a stranded server are given back."""
+    connection.execute(
+        servers.update().where(_s.id == server_id, _s.host.is_(None), _s.action_id.is_(None)).values(addresses=[])
+    )
 
 
 def update(connection: Connection, server_id: str, *, held_by: str | None = None, **values: Any) -> bool:
