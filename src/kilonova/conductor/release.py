@@ -17,8 +17,6 @@ from kilonova.telemetry.timeline import Timeline
 
 log = structlog.get_logger()
 
-_AT_ONCE = 50  # stranded servers tidied in one go
-
 
 class Releaser:
     """Performs the step ``release``. Whatever interrupts it, the sweep asks for it again."""
@@ -51,9 +49,9 @@ class Releaser:
         """Wait for what was begun."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def tidy(self) -> None:
+    async def tidy(self, stranded: list[str]) -> None:
         """Give back the ports of servers that no host could take: whoever ended them may have had no network service at hand."""
-        for server_id in await self._database.run(servers.stranded, _AT_ONCE):
+        for server_id in stranded:
             try:
                 await self._networks.release(server_id)
             except Unavailable:

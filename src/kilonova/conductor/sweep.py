@@ -37,7 +37,7 @@ class Sweep:
         host: str,
         config: ActionsConfig,
         membership_config: MembershipConfig,
-        tidy: Callable[[], Awaitable[None]],
+        tidy: Callable[[list[str]], Awaitable[None]],
     ) -> None:
         self._database = database
         self._bus = bus
@@ -60,7 +60,6 @@ class Sweep:
             await self._clock.sleep(self._config.sweep_interval)
             try:
                 await self.once()
-                await self._tidy()
             except Unavailable as error:
                 self.distrust()
                 log.warning("sweep put off", error=error.message)
@@ -78,7 +77,9 @@ class Sweep:
         if not self._bus.connected:
             self.distrust()
             return 0
-        late = await self._database.run(actions.late, self._clock.now(), self._config.sweep_batch)
+        late, stranded = await self._database.run(_look, self._clock.now(), self._config.sweep_batch)
+        if stranded:
+            await self._tidy(stranded)
         done = 0
         for start in range(0, len(late), _AT_ONCE):
             mended = await asyncio.gather(*(self._mend(action) for action in late[start : start + _AT_ONCE]))
@@ -148,6 +149,11 @@ class Sweep:
         """At the start of a process whose bus died with the one before: every open action is late."""
         await self._database.run(_expire_all, self._clock.now())
         await self.once()
+
+
+def _look(connection: Connection, now: int, most: int) -> tuple[list[Action], list[str]]:
+    """What is late, and the servers that ended on no host and still have addresses."""
+    return actions.late(connection, now, most), servers.stranded(connection, most)
 
 
 def _expire_all(connection: Connection, now: int) -> None:
