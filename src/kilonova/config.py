@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from kilonova.model.action import Limits
 from kilonova.model.errors import Misconfigured
 
 
@@ -65,6 +66,15 @@ class ActionsConfig(Section):
     sweep_batch: int = Field(200, ge=1, description="Late actions one sweep takes.")
     attempts: int = Field(5, ge=1, description="Times one step may be begun before the action fails.")
     max_hosts: int = Field(3, ge=1, description="Hosts a create may try.")
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds in the form that the engine's rules work with."""
+        return Limits(
+            attempts=self.attempts,
+            max_hosts=self.max_hosts,
+            queue_deadline=int(self.queue_deadline * 1_000_000),
+        )
 
 
 class MembershipConfig(Section):

@@ -20,7 +20,7 @@ from kilonova.messaging.contract import (
     StepRefused,
     Verdict,
 )
-from kilonova.model.action import CREATE, Limits, may_retry_elsewhere
+from kilonova.model.action import CREATE, may_retry_elsewhere
 from kilonova.model.clock import Clock
 from kilonova.model.errors import KilonovaError, Stale, Unavailable
 from kilonova.model.guest import ImageTicket, Nic
@@ -56,11 +56,7 @@ class Steps:
         self._config = config
         self._lease = int(config.lease * 1_000_000)
         self._dispatch = int(config.dispatch * 1_000_000)
-        self._limits = Limits(
-            attempts=config.attempts,
-            max_hosts=config.max_hosts,
-            queue_deadline=int(config.queue_deadline * 1_000_000),
-        )
+        self._limits = config.limits
 
     def handlers(self) -> dict[type[Message], Callable[[Delivery], Awaitable[Message | None]]]:
         """Which message each method answers."""

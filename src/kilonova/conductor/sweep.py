@@ -15,7 +15,7 @@ from kilonova.database.connection import Database
 from kilonova.database.outgoing import Outgoing
 from kilonova.database.tables import actions as table
 from kilonova.messaging.bus import Bus
-from kilonova.model.action import KINDS, Action, Limits, Performer, remedy
+from kilonova.model.action import KINDS, Action, Performer, remedy
 from kilonova.model.clock import Clock
 from kilonova.model.errors import KilonovaError, Stale, Unavailable
 from kilonova.telemetry.timeline import Timeline
@@ -47,11 +47,7 @@ class Sweep:
         self._down_after = membership_config.down_after
         self._blind_until = 0.0
         self._tidy = tidy
-        self._limits = Limits(
-            attempts=config.attempts,
-            max_hosts=config.max_hosts,
-            queue_deadline=int(config.queue_deadline * 1_000_000),
-        )
+        self._limits = config.limits
         self._dispatch = int(config.dispatch * 1_000_000)
 
     async def run(self) -> None:

@@ -70,22 +70,27 @@ def quota_of(flavor: dict[str, Any], count: int = 1) -> dict[str, int]:
     return {"instances": count, "cores": flavor["vcpus"] * count, "ram": flavor["memory_mb"] * count}
 
 
+def schedule_request(action_id: str, epoch: int, server: Server, excluded_hosts: list[str]) -> ScheduleServer:
+    """The request to find a host for a server."""
+    return ScheduleServer(
+        action_id=action_id,
+        epoch=epoch,
+        guest=guest_spec(server, epoch),
+        need=need_of(server.flavor),
+        availability_zone=server.requested_zone,
+        requested_host=server.scheduler_hints.get("kilonova:host"),
+        excluded_hosts=excluded_hosts,
+        hints=server.scheduler_hints,
+    )
+
+
 def step_message(action: Action, server: Server) -> Outgoing:
     """The message that asks for the action's current step."""
     step = KINDS[action.kind].step(action.step)
     context = RequestContext(request_id=action.request_id, traceparent=action.traceparent)
     if step.performer is Performer.SCHEDULER:
-        message: Message = ScheduleServer(
-            action_id=action.id,
-            epoch=action.epoch,
-            guest=guest_spec(server, action.epoch),
-            need=need_of(server.flavor),
-            availability_zone=server.requested_zone,
-            requested_host=server.scheduler_hints.get("kilonova:host"),
-            excluded_hosts=action.excluded_hosts,
-            hints=server.scheduler_hints,
-        )
-        return Outgoing(queue=SCHEDULER, message=message, context=context)
+        request = schedule_request(action.id, action.epoch, server, action.excluded_hosts)
+        return Outgoing(queue=SCHEDULER, message=request, context=context)
     message = PerformStep(
         action_id=action.id,
         kind=action.kind,

@@ -12,8 +12,8 @@ from kilonova.api.compute.server_filters import read_listing
 from kilonova.api.compute.submission import find, received, send, submit
 from kilonova.api.paging import links
 from kilonova.database import admission, ledger, membership, servers
-from kilonova.database.outgoing import Outgoing, guest_spec, need_of, quota_of
-from kilonova.messaging.contract import SCHEDULER, ScheduleServer
+from kilonova.database.outgoing import Outgoing, quota_of, schedule_request
+from kilonova.messaging.contract import SCHEDULER
 from kilonova.model.action import DELETE
 from kilonova.model.server import Server, TaskState
 from kilonova.web.call import Call, Reply
@@ -65,15 +65,9 @@ async def _send(
     cloud: Deployment, call: Call, server_row: dict[str, Any], action: dict[str, Any], password: str
 ) -> None:
     server = Server(**{**_EMPTY, **server_row})
-    message = ScheduleServer(
-        action_id=action["id"],
-        epoch=0,
-        guest=msgspec.structs.replace(guest_spec(server), admin_password=password),
-        need=need_of(server.flavor),
-        availability_zone=server.requested_zone,
-        requested_host=server.scheduler_hints.get("kilonova:host"),
-        hints=server.scheduler_hints,
-    )
+    request = schedule_request(action["id"], 0, server, [])
+    # The password is written down nowhere: only this first message carries it.
+    message = msgspec.structs.replace(request, guest=msgspec.structs.replace(request.guest, admin_password=password))
     await send(cloud, Outgoing(queue=SCHEDULER, message=message, context=call.context))
 
 
