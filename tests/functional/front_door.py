@@ -34,6 +34,8 @@ BODIES: dict[str, Any] = {
     "POST /servers/{id}/action os-start": {"os-start": None},
     "POST /servers/{id}/action os-stop": {"os-stop": None},
     "POST /servers/{id}/action reboot": {"reboot": {"type": "HARD"}},
+    "POST /servers/{id}/action changePassword": {"changePassword": {"adminPass": "x"}},
+    "POST /servers/{id}/action os-resetState": {"os-resetState": {"state": "active"}},
     "POST /servers/{id}/action os-getConsoleOutput": {"os-getConsoleOutput": {}},
     "POST /flavors": {"flavor": {"name": "f", "ram": 64, "vcpus": 1, "disk": 1}},
     "PUT /flavors/{id}": {"flavor": {"description": "d"}},
@@ -98,7 +100,7 @@ class Row:
             return {"host": "h", "binary": "nova-compute"} if self.version < 53 else {"status": "disabled"}
         if self.key == "PUT /flavors/{flavor_id}/os-extra_specs/{id}":
             return {UNKNOWN: "c"}
-        return BODIES.get(self.key, {})
+        return BODIES.get(self.key, {} if self.route.action is None else {self.route.action: None})
 
 
 def rows() -> list[Row]:

@@ -1,7 +1,9 @@
 """What nova-compute does for each step, by the step's name: one file per operation."""
 
 from kilonova.compute.build import build
+from kilonova.compute.command import crash_dump, set_password
 from kilonova.compute.destroy import destroy
+from kilonova.compute.pause import pause, resume, suspend, unpause
 from kilonova.compute.power import power_off, power_on, reboot
 from kilonova.compute.tools import Operation
 
@@ -11,6 +13,12 @@ OPERATIONS: dict[str, Operation] = {
     "power_on": power_on,
     "power_off": power_off,
     "reboot": reboot,
+    "pause": pause,
+    "unpause": unpause,
+    "suspend": suspend,
+    "resume": resume,
+    "set_password": set_password,
+    "crash_dump": crash_dump,
 }
 
 PREPARING = frozenset({"build"})

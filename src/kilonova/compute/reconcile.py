@@ -36,10 +36,12 @@ POWER = {
     GuestState.PREPARED: PowerState.NOSTATE,
     GuestState.RUNNING: PowerState.RUNNING,
     GuestState.PAUSED: PowerState.PAUSED,
+    GuestState.SUSPENDED: PowerState.SUSPENDED,
     GuestState.OFF: PowerState.SHUTDOWN,
     GuestState.CRASHED: PowerState.CRASHED,
 }
 
+_WITH_GUEST = (VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED, VmState.RESCUED)
 _CONTEXT = RequestContext(request_id="req-reconcile")
 _RESUMED_AT_ONCE = 4
 
@@ -154,7 +156,7 @@ class Reconciler:
             return None
         guest = await self._driver.show_guest(server.server_id)
         if guest is None:
-            if server.vm_state not in (VmState.ACTIVE, VmState.STOPPED):
+            if server.vm_state not in _WITH_GUEST:
                 return None
             self._found(
                 GUEST_GONE,

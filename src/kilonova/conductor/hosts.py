@@ -32,6 +32,14 @@ log = structlog.get_logger()
 
 COMPUTE = "nova-compute"
 
+VM_STATE_OF: dict[int, str] = {  # a server in one of these states follows its guest from one to the other
+    PowerState.RUNNING: VmState.ACTIVE,
+    PowerState.PAUSED: VmState.PAUSED,
+    PowerState.SUSPENDED: VmState.SUSPENDED,
+    PowerState.SHUTDOWN: VmState.STOPPED,
+    PowerState.CRASHED: VmState.STOPPED,
+}
+
 
 class Hosts:
     """Answers HostReport, ListHostWork, ReportGuests and ReportFindings."""
@@ -165,11 +173,9 @@ class Hosts:
             server = servers.find(connection, changed.server_id)
             if server is None or server.host != report.host or server.action_id is not None:
                 continue
-            vm_state = server.vm_state
-            if changed.power_state in (PowerState.SHUTDOWN, PowerState.CRASHED) and vm_state == VmState.ACTIVE:
-                vm_state = VmState.STOPPED
-            elif changed.power_state == PowerState.RUNNING and vm_state == VmState.STOPPED:
-                vm_state = VmState.ACTIVE
+            vm_state = VM_STATE_OF.get(changed.power_state, server.vm_state)
+            if server.vm_state not in VM_STATE_OF.values():
+                vm_state = server.vm_state
             log.info("guest changed by itself", server=server.id, power_state=changed.power_state, vm_state=vm_state)
             servers.update(
                 connection, server.id, power_state=changed.power_state, vm_state=str(vm_state), updated_at=now

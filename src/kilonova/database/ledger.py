@@ -111,10 +111,18 @@ def usages(connection: Connection, project_id: str) -> dict[str, int]:
 
 
 def use_quota(
-    connection: Connection, project_id: str, amounts: Mapping[str, int], defaults: Mapping[str, int]
+    connection: Connection,
+    project_id: str,
+    amounts: Mapping[str, int],
+    defaults: Mapping[str, int],
+    *,
+    limited: bool = True,
 ) -> None:
-    """Count new use against the project's limits. Raises ``QuotaExceeded`` naming each resource that would not fit."""
-    allowed = limits(connection, project_id, defaults)
+    """Count new use against the project's limits. Raises ``QuotaExceeded`` naming each resource that would not fit.
+
+    Not ``limited``: what is there is counted, whatever the limits say.
+    """
+    allowed = limits(connection, project_id, defaults) if limited else {}
     for resource in sorted(amounts):  # one order for all, so that two requests never wait for each other
         values = {
             "of_project": project_id,

@@ -68,6 +68,7 @@ servers = _table(
     sa.Column("access_ip_v6", sa.String(39)),
     sa.Column("disk_config", sa.String(16), nullable=False, default="MANUAL"),
     sa.Column("locked", sa.Boolean, nullable=False, default=False),
+    sa.Column("locked_by", sa.String(16)),  # owner or admin
     sa.Column("locked_reason", Name),
     sa.Column("progress", sa.Integer, nullable=False, default=0),
     sa.Column("fault", Json),
@@ -77,11 +78,14 @@ servers = _table(
     sa.Column("launched_at", Moment),
     sa.Column("terminated_at", Moment),
     sa.Column("deleted_at", Moment),
+    sa.Column("soft_deleted_at", Moment),  # since when it waits to be restored or reclaimed
+    sa.Column("shelved_image_id", Id),  # what a shelved server is made of again
     sa.Index("ix_servers_listing", "project_id", "deleted_at", "created_at", "seq"),
     sa.Index("ix_servers_all", "deleted_at", "created_at", "seq"),
     sa.Index("ix_servers_host", "host", "deleted_at"),
     sa.Index("ix_servers_name", "project_id", "name"),
     sa.Index("ix_servers_changes", "project_id", "updated_at"),
+    sa.Index("ix_servers_soft_deleted", "soft_deleted_at"),
 )
 
 actions = _table(

@@ -81,7 +81,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     takes its place. ``outcome`` is the vm_state after success, None: as before (or what ``database/outcomes.py`` says).
     ``error_on_failure``: a failure puts the server in ERROR; otherwise it goes back to the state it had before.
     ``forward_only``: it never fails and is never undone, only tried again. ``needs_host``: there is nothing to do for a
-    server that is on no host.
+    server that is on no host. ``action`` is the name of Nova's instance action where the kind's is another.
     """
 
     name: str
@@ -93,6 +93,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     error_on_failure: bool = False
     forward_only: bool = False
     needs_host: bool = True
+    action: str = ""
 
     def step(self, name: str) -> Step:
         """The step of that name."""

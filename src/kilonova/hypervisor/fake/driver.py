@@ -16,8 +16,12 @@ from kilonova.hypervisor.driver import Progress
 from kilonova.hypervisor.fake.journal import FakeGuest, Journal
 from kilonova.hypervisor.fake.settings import FakeSettings, Fault
 from kilonova.model.clock import Clock
-from kilonova.model.errors import Conflict, HostFault, NotFound, Stale
-from kilonova.model.guest import Capabilities, Guest, GuestSpec, GuestState, HostResources
+from kilonova.model.errors import Conflict, HostFault, NotFound, Stale, Unsupported
+from kilonova.model.guest import Capabilities, Guest, GuestCommand, GuestSpec, GuestState, HostResources
+
+FEATURES = ["config-drive", "console-output", "soft-shutdown", "pause", "suspend", "set_password", "nmi"]
+
+_SAID = {"nmi": "non-maskable interrupt", "set_password": "the administrator's password was changed"}
 
 
 class FakeDriver:
@@ -43,7 +47,7 @@ class FakeDriver:
             version=1_000,
             accelerator="fake",
             cpu_model="fake",
-            features=["config-drive", "console-output", "soft-shutdown"],
+            features=list(FEATURES),
             warning="guests are imitated: nothing runs",
         )
 
@@ -85,7 +89,10 @@ class FakeDriver:
             await self._work("release", server_id)
             if guest.state is GuestState.PREPARED:
                 guest.released = True
-                self._boot(guest)
+                if guest.spec.stays_off:
+                    self._become(guest, GuestState.OFF)
+                else:
+                    self._boot(guest)
 
     async def destroy(self, server_id: str) -> None:
         async with self._lock(server_id):
@@ -97,7 +104,9 @@ class FakeDriver:
         async with self._lock(server_id):
             guest = self._released(server_id)
             await self._work("power_on", server_id)
-            if guest.state is not GuestState.RUNNING:
+            if guest.state in (GuestState.PAUSED, GuestState.SUSPENDED):
+                self._go_on(guest)
+            elif guest.state is not GuestState.RUNNING:
                 self._boot(guest)
 
     async def power_off(self, server_id: str, grace: float) -> None:
@@ -112,11 +121,38 @@ class FakeDriver:
             await self._work("reboot", server_id, longest=0 if hard else grace)
             self._boot(guest)
 
+    async def set_paused(self, server_id: str, paused: bool) -> None:
+        async with self._lock(server_id):
+            guest = self._up(server_id)
+            await self._work("set_paused", server_id)
+            if paused:
+                self._become(guest, GuestState.PAUSED)
+            elif guest.state is GuestState.PAUSED:
+                self._go_on(guest)
+
+    async def suspend(self, server_id: str) -> None:
+        async with self._lock(server_id):
+            if self._released(server_id).state is GuestState.SUSPENDED:
+                return
+            guest = self._up(server_id)
+            await self._work("suspend", server_id)
+            self._become(guest, GuestState.SUSPENDED)
+
+    async def command(self, server_id: str, command: GuestCommand) -> None:
+        said = _SAID.get(command.verb)
+        if said is None:
+            raise Unsupported(f"fake guests do not know {command.verb!r}")
+        async with self._lock(server_id):
+            guest = self._up(server_id)
+            await self._work("command", server_id)
+            guest.said += f"fake guest {server_id}: {said}\n"
+            self._become(guest, guest.state)
+
     async def console_output(self, server_id: str, lines: int | None) -> str:
         guest = self._known(server_id)
         if not guest.released:
             return ""
-        text = "".join(_boot_messages(guest, life) for life in range(guest.lives))
+        text = "".join(_boot_messages(guest, life) for life in range(guest.lives)) + guest.said
         if lines is None:
             return text
         return "".join(text.splitlines(keepends=True)[-lines:]) if lines > 0 else ""
@@ -193,6 +229,16 @@ class FakeDriver:
         if not guest.released:
             raise Conflict(f"server {server_id} is prepared and not confirmed yet; release it first")
         return guest
+
+    def _up(self, server_id: str) -> FakeGuest:
+        guest = self._released(server_id)
+        if guest.state not in (GuestState.RUNNING, GuestState.PAUSED):
+            raise Conflict(f"the guest of server {server_id} is {guest.state}; start it first")
+        return guest
+
+    def _go_on(self, guest: FakeGuest) -> None:
+        """It executes again where it was stopped."""
+        self._become(guest, GuestState.RUNNING)
 
     def _boot(self, guest: FakeGuest) -> None:
         guest.lives += 1

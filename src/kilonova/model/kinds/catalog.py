@@ -1,8 +1,16 @@
 """Every kind of action there is, by its name."""
 
 from kilonova.model.action import Kind
+from kilonova.model.kinds.command import CHANGE_PASSWORD, TRIGGER_CRASH_DUMP
 from kilonova.model.kinds.create import CREATE
 from kilonova.model.kinds.delete import DELETE
+from kilonova.model.kinds.pause import PAUSE, UNPAUSE
 from kilonova.model.kinds.power import REBOOT, START, STOP
+from kilonova.model.kinds.suspend import RESUME, SUSPEND
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (CREATE, DELETE, START, STOP, REBOOT)}
+_ALL = (
+    *(CREATE, DELETE, START, STOP, REBOOT),
+    *(PAUSE, UNPAUSE, SUSPEND, RESUME, CHANGE_PASSWORD, TRIGGER_CRASH_DUMP),
+)
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}

@@ -394,6 +394,7 @@ def upgrade() -> None:
         sa.Column("access_ip_v6", sa.String(length=39), nullable=True),
         sa.Column("disk_config", sa.String(length=16), nullable=False),
         sa.Column("locked", sa.Boolean(), nullable=False),
+        sa.Column("locked_by", sa.String(length=16), nullable=True),
         sa.Column("locked_reason", sa.String(length=255), nullable=True),
         sa.Column("progress", sa.Integer(), nullable=False),
         sa.Column("fault", Json(), nullable=True),
@@ -403,6 +404,8 @@ def upgrade() -> None:
         sa.Column("launched_at", sa.BigInteger(), nullable=True),
         sa.Column("terminated_at", sa.BigInteger(), nullable=True),
         sa.Column("deleted_at", sa.BigInteger(), nullable=True),
+        sa.Column("soft_deleted_at", sa.BigInteger(), nullable=True),
+        sa.Column("shelved_image_id", sa.String(length=64), nullable=True),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_servers")),
         sa.UniqueConstraint("id", name=op.f("uq_servers_id")),
         mysql_charset="utf8mb4",
@@ -414,6 +417,7 @@ def upgrade() -> None:
     op.create_index("ix_servers_host", "servers", ["host", "deleted_at"], unique=False)
     op.create_index("ix_servers_listing", "servers", ["project_id", "deleted_at", "created_at", "seq"], unique=False)
     op.create_index("ix_servers_name", "servers", ["project_id", "name"], unique=False)
+    op.create_index("ix_servers_soft_deleted", "servers", ["soft_deleted_at"], unique=False)
     op.create_table(
         "services",
         sa.Column("id", Sequence, autoincrement=True, nullable=False),
