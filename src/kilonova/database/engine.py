@@ -373,12 +373,19 @@ def take_over(
     events: Sequence[TimelineEvent] = (),
 ) -> Outgoing | None:
     """Apply the sweep's remedy to a late action. Raises ``Stale`` if somebody was faster."""
-    actions.record(connection, action.id, events)
     if remedy is Remedy.FAIL:
         _give_up(connection, action, message, "", now)
-        return None
-    if remedy is Remedy.RESCHEDULE:
-        return _reschedule(connection, action, now, dispatch, message)
+        outgoing = None
+    elif remedy is Remedy.RESCHEDULE:
+        outgoing = _reschedule(connection, action, now, dispatch, message)
+    else:
+        outgoing = _again(connection, action, remedy, now, dispatch)
+    actions.record(connection, action.id, events)
+    return outgoing
+
+
+def _again(connection: Connection, action: Action, remedy: Remedy, now: int, dispatch: int) -> Outgoing:
+    """The step once more, or the one after it. Raises ``Stale``."""
     step = KINDS[action.kind].step(action.step)
     if remedy is Remedy.SKIP:
         step = KINDS[action.kind].after(action.step) or step
