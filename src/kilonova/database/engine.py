@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, ledger, outcomes, servers
+from kilonova.database import actions, ledger, membership, outcomes, servers
 from kilonova.database.outgoing import Outgoing, step_message
 from kilonova.messaging.contract import Need, TimelineEvent
 from kilonova.model.action import Action, ActionState, Performer, Remedy, Step, host_of_step
@@ -144,6 +144,8 @@ def begin(
         raise Stale(f"server {action.server_id} is no longer held by action {action_id}")
     if action.on_host is not None and action.on_host != owner:
         raise Stale(f"step '{action.step}' of server {server.id} is for {action.on_host}, not for {owner}")
+    if action.on_host is not None and membership.forced_down(connection, "nova-compute", owner):
+        raise Stale(f"host {owner} is forced down: its steps are for others")
     again = action.claimant == claimant and action.epoch == epoch + 1 and action.state == ActionState.RUNNING
     if not again:
         leased = {
