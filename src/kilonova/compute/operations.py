@@ -2,16 +2,23 @@
 
 from kilonova.compute.build import build
 from kilonova.compute.destroy import destroy
+from kilonova.compute.move import arrive, come_back, depart, stay
 from kilonova.compute.power import power_off, power_on, reboot
 from kilonova.compute.tools import Operation
 
 OPERATIONS: dict[str, Operation] = {
     "build": build,
     "destroy": destroy,
+    "destroy_copy": destroy,
+    "depart": depart,
+    "arrive": arrive,
+    "stay": stay,
+    "retreat": depart,
+    "return": come_back,
     "power_on": power_on,
     "power_off": power_off,
     "reboot": reboot,
 }
 
-PREPARING = frozenset({"build"})
+PREPARING = frozenset({"build", "arrive"})
 """Steps that make a guest which never ran: when they are cancelled, what they have made is unmade."""

@@ -1,8 +1,9 @@
 """Compares the hypervisor with the database, both ways, and mends what is safe to mend.
 
-Confirmed but not yet running: let it run. Prepared but confirmed for nobody: unmake it; it never ran. Power states
-that changed by themselves: report. A guest that ran and belongs to nobody here: say so and leave it, removing it is
-policy. What only a person can judge is reported as findings, all of them each time (``kilonova check`` shows them).
+Confirmed but not yet running: let it run, or be off if it is to stay so. Prepared but confirmed for nobody: unmake
+it; it never ran. Power states that changed by themselves: report. A guest that ran and belongs to nobody here: say so
+and leave it, removing it is policy. What only a person can judge is reported as findings, all of them each time
+(``kilonova check`` shows them).
 """
 
 import asyncio
@@ -40,6 +41,7 @@ POWER = {
     GuestState.CRASHED: PowerState.CRASHED,
 }
 
+_WITH_GUEST = (VmState.ACTIVE, VmState.STOPPED, VmState.RESIZED)
 _CONTEXT = RequestContext(request_id="req-reconcile")
 _RESUMED_AT_ONCE = 4
 
@@ -154,7 +156,7 @@ class Reconciler:
             return None
         guest = await self._driver.show_guest(server.server_id)
         if guest is None:
-            if server.vm_state not in (VmState.ACTIVE, VmState.STOPPED):
+            if server.vm_state not in _WITH_GUEST:
                 return None
             self._found(
                 GUEST_GONE,
@@ -166,8 +168,8 @@ class Reconciler:
                 return None
             return GuestChanged(server_id=server.server_id, power_state=PowerState.CRASHED)
         if guest.state is GuestState.PREPARED:
-            if server.vm_state == VmState.ACTIVE:
-                log.info("confirmed but not running: let it run", server=server.server_id)
+            if server.vm_state in _WITH_GUEST:
+                log.info("confirmed but not released: let it run, or be off", server=server.server_id)
                 await self._driver.release(server.server_id)
             return None
         if POWER[guest.state] == server.power_state:

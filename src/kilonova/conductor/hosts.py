@@ -102,7 +102,7 @@ class Hosts:
         return await self._database.run(self._work, asked, self._clock.now())
 
     def _work(self, connection: Connection, asked: ListHostWork, now: int) -> HostWork:
-        found = servers.on_host(connection, asked.host)
+        found = servers.with_claims_on(connection, asked.host)
         steps: list[PerformStep] = []
         for found_open in actions.open_on_host(connection, asked.host):
             server, action = servers.find(connection, found_open.server_id), found_open
@@ -120,7 +120,7 @@ class Hosts:
                     server_id=server.id,
                     vm_state=server.vm_state,
                     power_state=server.power_state,
-                    busy=server.action_id is not None,
+                    busy=server.action_id is not None or server.host != asked.host,
                     guest=outgoing.guest_spec(server),
                 )
                 for server in found

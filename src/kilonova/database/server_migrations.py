@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from kilonova.database.tables import flavors
 from kilonova.database.tables import server_migrations as table
 from kilonova.model.errors import Invalid
-from kilonova.model.migration import LIVE_IN_PROGRESS, Migration, MigrationStatus, MigrationType, Wish
+from kilonova.model.migration import ENDS, LIVE_IN_PROGRESS, Migration, MigrationStatus, MigrationType, Wish
 from kilonova.model.server import Server
 
 _m = table.c
@@ -92,6 +92,12 @@ def change(
 def change_of_action(connection: Connection, action_id: str, *, now: int, **values: Any) -> None:
     """Set columns of the move that an action performs; nothing happens if it performs none."""
     connection.execute(table.update().where(_m.action_id == action_id).values(**values, updated_at=now))
+
+
+def abandon(connection: Connection, server_id: str, now: int) -> None:
+    """The server is gone: none of its moves goes on."""
+    statement = table.update().where(_m.server_id == server_id, _m.status.not_in([str(end) for end in ENDS]))
+    connection.execute(statement.values(status=str(MigrationStatus.ERROR), updated_at=now))
 
 
 def latest(connection: Connection, server_id: str, *within: MigrationStatus) -> Migration | None:

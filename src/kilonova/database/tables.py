@@ -60,6 +60,8 @@ servers = _table(
     sa.Column("progress", sa.Integer, nullable=False, default=0),
     sa.Column("fault", Json),
     sa.Column("action_id", Id),  # the one action that is changing it now
+    sa.Column("charged", Json),  # quota it is charged with while it may get another flavor; NULL: as its own says
+    sa.Column("resized_from", Json),  # where it goes back to unless its move is confirmed
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment),
     sa.Column("launched_at", Moment),
@@ -121,14 +123,16 @@ action_events = _table(
 
 allocations = _table(
     "allocations",
-    sa.Column("server_id", Id, primary_key=True),
+    sa.Column("consumer", Id, primary_key=True),  # the server where it is; its move where it comes from or may go to
     sa.Column("host", Name, primary_key=True),
+    sa.Column("server_id", Id, nullable=False),
     sa.Column("project_id", Id, nullable=False),
     sa.Column("vcpus", sa.Integer, nullable=False),
     sa.Column("memory_mb", sa.Integer, nullable=False),
     sa.Column("disk_gb", sa.Integer, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Index("ix_allocations_host", "host"),
+    sa.Index("ix_allocations_server", "server_id"),
 )
 
 quota_usages = _table(

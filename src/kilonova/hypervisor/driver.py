@@ -48,7 +48,10 @@ class Driver(Protocol):
         ...
 
     async def release(self, server_id: str) -> None:
-        """Let a prepared guest run; nothing happens if it runs already. ``NotFound`` if there is none."""
+        """Let a prepared guest run; nothing happens if it runs already. ``NotFound`` if there is none.
+
+        One whose spec says ``stays_off`` is off from then on instead, and has not run.
+        """
         ...
 
     async def destroy(self, server_id: str) -> None:

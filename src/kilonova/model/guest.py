@@ -53,7 +53,8 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     ``memory_mb`` and ``disk_gb``/``ephemeral_gb``/``swap_mb`` are in MiB and GiB; ``disk_gb`` 0 means the
     image's own virtual size. ``epoch`` is the fence of the action that prepares it: a driver stores it and
-    a later, staler preparation can be told from its successor's. ``properties`` are the image's.
+    a later, staler preparation can be told from its successor's. ``properties`` are the image's. ``stays_off``: it is not to run
+    when it is released, but to be off, like a server that was stopped before it was moved.
     """
 
     server_id: str
@@ -79,6 +80,7 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     extra_specs: dict[str, str] = {}
     properties: dict[str, str] = {}
     epoch: int = 0
+    stays_off: bool = False
 
 
 class GuestState(StrEnum):

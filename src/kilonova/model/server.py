@@ -37,6 +37,16 @@ class TaskState(StrEnum):
     POWERING_OFF = "powering-off"
     REBOOTING = "rebooting"
     REBOOTING_HARD = "rebooting_hard"
+    REBUILDING = "rebuilding"
+    REBUILD_SPAWNING = "rebuild_spawning"
+    RESIZE_PREP = "resize_prep"
+    RESIZE_MIGRATING = "resize_migrating"
+    RESIZE_FINISH = "resize_finish"
+    RESIZE_REVERTING = "resize_reverting"
+    RESIZE_CONFIRMING = "resize_confirming"
+    MIGRATING = "migrating"
+    SHELVING_OFFLOADING = "shelving_offloading"
+    UNSHELVING = "unshelving"
 
 
 class PowerState(IntEnum):
@@ -65,7 +75,14 @@ _STATUS: dict[str, str] = {
     VmState.SHELVED_OFFLOADED: "SHELVED_OFFLOADED",
 }
 
+_RESIZING = (TaskState.RESIZE_PREP, TaskState.RESIZE_MIGRATING, TaskState.RESIZE_FINISH)
+_REBUILDING = (TaskState.REBUILDING, TaskState.REBUILD_SPAWNING)
 _TASK_STATUS: dict[tuple[str, str], str] = {
+    **{(vm, task): "RESIZE" for vm in (VmState.ACTIVE, VmState.STOPPED) for task in _RESIZING},
+    **{(vm, task): "REBUILD" for vm in (VmState.ACTIVE, VmState.STOPPED, VmState.ERROR) for task in _REBUILDING},
+    (VmState.ACTIVE, TaskState.MIGRATING): "MIGRATING",
+    (VmState.PAUSED, TaskState.MIGRATING): "MIGRATING",
+    (VmState.RESIZED, TaskState.RESIZE_REVERTING): "REVERT_RESIZE",
     (VmState.ACTIVE, TaskState.REBOOTING): "REBOOT",
     (VmState.ACTIVE, TaskState.REBOOTING_HARD): "HARD_REBOOT",
     (VmState.STOPPED, TaskState.REBOOTING_HARD): "HARD_REBOOT",
@@ -98,7 +115,11 @@ def tasks_of(wanted: str) -> list[tuple[str, str]]:
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of ``servers``. Moments in microseconds since the epoch; ``addresses`` are ``model.guest.Nic`` as plain data."""
+    """One row of ``servers``. Moments in microseconds since the epoch; ``addresses`` are ``model.guest.Nic`` as plain data.
+
+    ``charged`` is what the project's quota is charged with if not what the flavor says; ``resized_from`` what a server that
+    awaits the confirmation of its move goes back to (``database/moves.py``).
+    """
 
     seq: int
     id: str
@@ -143,6 +164,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     launched_at: int | None
     terminated_at: int | None
     deleted_at: int | None
+    charged: dict[str, int] | None = None
+    resized_from: dict[str, Any] | None = None
 
     @property
     def status(self) -> str:

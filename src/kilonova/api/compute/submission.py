@@ -3,8 +3,10 @@
 After the commit the answer is 202 whatever the bus does: the action is in the database, and the sweep sends it again.
 """
 
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import structlog
 from sqlalchemy.engine import Connection
 
@@ -71,6 +73,18 @@ def received(cloud: Deployment, call: Call) -> TimelineEvent:
     )
 
 
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """What an action begins with, as its request and the server's row say. ``admitted`` runs in the admission's transaction."""
+
+    arguments: dict[str, Any] = {}
+    work: dict[str, Any] = {}
+    admitted: Callable[[Action], None] | None = None
+
+
+Plan = Callable[[Connection, Server], Intent]
+"""Looks at a server that is free for the action, in the transaction that admits it. Raises what forbids it."""
+
+
 async def submit(
     cloud: Deployment,
     call: Call,
@@ -78,11 +92,23 @@ async def submit(
     kind: Kind,
     task_state: TaskState,
     arguments: dict[str, Any] | None = None,
+    *,
+    plan: Plan | None = None,
+    locked_too: bool = False,
 ) -> None:
-    """Ask for an action on a server of the caller. Raises ``NotFound`` or ``Conflict``, and then nothing has changed."""
+    """Ask for an action on a server of the caller. Raises ``NotFound`` or ``Conflict``, and then nothing has changed.
+
+    ``locked_too``: a lock does not stand in its way.
+    """
+
+    def intend(connection: Connection, server: Server) -> Intent:
+        return plan(connection, server) if plan is not None else Intent(arguments=arguments or {})
+
     for left in reversed(range(_RACES)):
         try:
-            outgoing = await cloud.database.run(_admit, cloud, call, server_id, kind, task_state, arguments or {})
+            outgoing = await cloud.database.run(
+                _admit, cloud, call, server_id, kind, task_state, intend, locked_too=locked_too
+            )
             break
         except Raced:
             # A delete is not refused because the engine took a step in the same moment; others lost to another request.
@@ -99,22 +125,32 @@ def _admit(
     server_id: str,
     kind: Kind,
     task_state: TaskState,
-    arguments: dict[str, Any],
+    plan: Plan,
+    *,
+    locked_too: bool,
 ) -> Outgoing | None:
     server = find(connection, call, server_id)
-    if server.locked and not call.allows(_UNLOCK):
+    if server.locked and not locked_too and not call.allows(_UNLOCK):
         raise Conflict(f"Instance {server.id} is locked")
+    if not kind.preempts:
+        admission.check(server, kind)
     now = cloud.clock.now()
+    intent = plan(connection, server)
     before = {"vm_state": server.vm_state, "power_state": server.power_state}
+    row = action_row(cloud, call, server_id=server.id, kind=kind, before=before, arguments=intent.arguments, now=now)
     action = admission.request(
         connection,
         server=server,
-        row=action_row(cloud, call, server_id=server.id, kind=kind, before=before, arguments=arguments, now=now),
+        row={**row, "work": intent.work},
         task_state=task_state,
         host_up=membership.compute_up(connection, server.host, now, cloud.config.membership.down_after),
         events=[received(cloud, call)],
     )
-    return None if action is None else _first_message(action, server, call)
+    if action is None:
+        return None
+    if intent.admitted is not None:
+        intent.admitted(action)
+    return _first_message(action, server, call)
 
 
 def _first_message(action: Action, server: Server, call: Call) -> Outgoing:

@@ -43,7 +43,7 @@ class FakeDriver:
             version=1_000,
             accelerator="fake",
             cpu_model="fake",
-            features=["config-drive", "console-output", "soft-shutdown"],
+            features=["config-drive", "console-output", "soft-shutdown", "resize", "migrate"],
             warning="guests are imitated: nothing runs",
         )
 
@@ -85,7 +85,10 @@ class FakeDriver:
             await self._work("release", server_id)
             if guest.state is GuestState.PREPARED:
                 guest.released = True
-                self._boot(guest)
+                if guest.spec.stays_off:
+                    self._become(guest, GuestState.OFF)
+                else:
+                    self._boot(guest)
 
     async def destroy(self, server_id: str) -> None:
         async with self._lock(server_id):

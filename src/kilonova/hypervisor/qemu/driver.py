@@ -117,7 +117,10 @@ class QemuDriver:
             instance = self._known(server_id)
             if not instance.record.complete:
                 raise Conflict(f"server {server_id} was not prepared to the end on this host; prepare it again")
-            if instance.state is GuestState.PREPARED:
+            if instance.record.spec.stays_off and not instance.record.released:
+                await instance.note(released=True, wanted=Wanted.OFF)
+                await instance.shut_down(0)
+            elif instance.state is GuestState.PREPARED:
                 await instance.note(released=True)
                 await instance.go()
             elif not instance.record.released:
