@@ -247,7 +247,11 @@ async def test_a_hypervisor_that_cannot_says_so_before_anything_changes(
     from kilonova.api.compute import server_moves
 
     server_id, _, _ = await booted(world, client)
-    monkeypatch.setattr(server_moves, "features", lambda *given: ["config-drive"])
+
+    def cannot(connection: Any, server: Any, feature: str, fault: type[Exception]) -> None:
+        raise fault(feature)
+
+    monkeypatch.setattr(server_moves.features, "require", cannot)
     await act(client, server_id, "resize", {"flavorRef": LARGE}, code=409)
     await act(client, server_id, "migrate", code=409, token="admin")
     assert await used(world) == {"instances": 1, "cores": 1, "ram": 512}

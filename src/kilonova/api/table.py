@@ -2,6 +2,7 @@
 
 from kilonova.api.compute import (
     aggregates,
+    evacuation,
     extensions,
     flavors,
     hypervisors,
@@ -34,6 +35,7 @@ _MODULES = (
     servers,
     server_actions,
     server_moves,
+    evacuation,
     flavors,
     hypervisors,
     instance_actions,

@@ -13,6 +13,7 @@ OPERATIONS: dict[str, Operation] = {
     "depart": depart,
     "arrive": arrive,
     "stay": stay,
+    "resurrect": build,
     "retreat": depart,
     "return": come_back,
     "power_on": power_on,
@@ -20,5 +21,5 @@ OPERATIONS: dict[str, Operation] = {
     "reboot": reboot,
 }
 
-PREPARING = frozenset({"build", "arrive"})
+PREPARING = frozenset({"build", "arrive", "resurrect"})
 """Steps that make a guest which never ran: when they are cancelled, what they have made is unmade."""

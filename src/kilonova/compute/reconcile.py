@@ -7,6 +7,7 @@ and leave it, removing it is policy. What only a person can judge is reported as
 """
 
 import asyncio
+from collections.abc import Mapping
 
 import structlog
 
@@ -41,6 +42,7 @@ POWER = {
     GuestState.CRASHED: PowerState.CRASHED,
 }
 
+_AWAKE = (GuestState.RUNNING, GuestState.PAUSED)
 _WITH_GUEST = (VmState.ACTIVE, VmState.STOPPED, VmState.RESIZED)
 _CONTEXT = RequestContext(request_id="req-reconcile")
 _RESUMED_AT_ONCE = 4
@@ -88,6 +90,7 @@ class Reconciler:
         self._findings = []
         if taking_over and self._resume_list is not None:
             await self._resume(work.servers, self._resume_list)
+        await self._fence(work.servers, guests)
         changed = [
             report
             for server in work.servers
@@ -149,6 +152,14 @@ class Reconciler:
             )
         )
         listed.clear()
+
+    async def _fence(self, servers: list[ServerOnHost], guests: Mapping[str, Guest]) -> None:
+        """We were away, and these servers are being made anew elsewhere: their guests here must not run beside the new ones."""
+        for server in servers:
+            guest = guests.get(server.server_id)
+            if server.fenced and guest is not None and guest.state in _AWAKE:
+                log.warning("guest shut down: its server is being evacuated", server=guest.server_id, host=self._host)
+                await self._driver.power_off(guest.server_id, 0)
 
     async def _compare(self, server: ServerOnHost, listed: Guest | None) -> GuestChanged | None:
         matches = listed is not None and POWER[listed.state] == server.power_state

@@ -148,6 +148,25 @@ def still_resized(connection: Connection, action: Action, now: int) -> dict[str,
     return {}
 
 
+# --- evacuation --------------------------------------------------------------------------------------------
+
+
+def evacuated(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """The server was made anew. Nothing is held on the old host: what it still has of the server, it destroys when it is back."""
+    stage(connection, action, MigrationStatus.DONE, now)
+    columns = switched(connection, action)
+    ledger.let_go(connection, action.id)
+    vm_state = VmState.STOPPED if action.work.get("stays_off") else VmState.ACTIVE
+    return {**columns, "vm_state": str(vm_state), "fault": None, "launched_at": now}
+
+
+def not_evacuated(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """The server stays on its dead host, and in ERROR, as Nova leaves it; it may be evacuated again."""
+    ledger.let_go(connection, action.id)
+    stage(connection, action, MigrationStatus.ERROR, now)
+    return {}
+
+
 # --- the end of the server ---------------------------------------------------------------------------------
 
 

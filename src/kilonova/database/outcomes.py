@@ -13,6 +13,7 @@ from kilonova.database import ledger, moves, servers
 from kilonova.model.action import Action
 from kilonova.model.kinds.create import CREATE
 from kilonova.model.kinds.delete import DELETE
+from kilonova.model.kinds.evacuate import EVACUATE
 from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
 from kilonova.model.migration import MigrationStatus
 
@@ -69,6 +70,7 @@ _SUCCEEDED: dict[str, Outcome] = {
     MIGRATE.name: moves.resized,
     CONFIRM.name: moves.confirmed,
     REVERT.name: moves.reverted,
+    EVACUATE.name: moves.evacuated,
 }
 _UNDONE: dict[str, Outcome] = {
     CREATE.name: _not_created,
@@ -76,6 +78,7 @@ _UNDONE: dict[str, Outcome] = {
     MIGRATE.name: moves.not_resized,
     CONFIRM.name: moves.still_resized,
     REVERT.name: moves.still_resized,
+    EVACUATE.name: moves.not_evacuated,
 }
 _PASSED: dict[tuple[str, str], Outcome] = {
     (RESIZE.name, "depart"): _departed,

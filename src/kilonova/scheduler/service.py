@@ -19,6 +19,7 @@ log = structlog.get_logger()
 
 _PAUSE = 0.25  # seconds between two looks for hosts that have not reported yet
 _CUT_OFF = 3.0  # times membership.down_after that requests wait while no host at all is heard of
+_WHEN_FORCED = ["ComputeFilter", "RequestedHostFilter", "CapacityFilter"]  # nobody can force what is not there
 _TRIES = 20  # claims one request may lose to others before it waits for its message to come again
 
 
@@ -46,6 +47,7 @@ class Scheduler:
         self._down_after = membership.down_after
         self._dispatch = int(dispatch * 1_000_000)
         self._filters = make_filters(scheduler.filters)
+        self._forced = make_filters(_WHEN_FORCED)
         self._weighers = make_weighers(scheduler.weighers)
         self._view: HostView | None = None
         self._read_at = 0.0
@@ -107,7 +109,7 @@ class Scheduler:
         return decide(
             view,
             request,
-            self._filters,
+            self._forced if request.forced else self._filters,
             self._weighers,
             subset=self._config.host_subset_size,
             random=self._random,

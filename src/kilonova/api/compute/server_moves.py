@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
-from kilonova.api.compute import move_schemas
+from kilonova.api.compute import features, move_schemas
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.rules_servers import MIGRATE_HOST
 from kilonova.api.compute.submission import Intent, submit
@@ -42,12 +42,9 @@ def _plan_resize(connection: Connection, server: Server, *, cloud: Deployment, c
     if "OS-DCF:diskConfig" in asked:
         servers.update(connection, server.id, disk_config=asked["OS-DCF:diskConfig"])
     moves.charge_both(connection, server, msgspec.to_builtins(flavor), cloud.config.quota.model_dump())
-    stays_possible = cloud.config.moves.allow_resize_to_same_host and "resize_in_place" in features(
-        connection, server.host
-    )
     return Intent(
         arguments={"flavor": msgspec.to_builtins(flavor), "flavor_id": flavor.id},
-        work=_work(server, leaves=not stays_possible),
+        work=_work(server),
         admitted=partial(_begin, connection, server, MigrationType.RESIZE),
     )
 
@@ -85,7 +82,7 @@ def _plan_migrate(connection: Connection, server: Server, *, cloud: Deployment, 
             raise Invalid(f"Compute host {host} could not be found.")
     return Intent(
         arguments={"host": host} if host else {},
-        work=_work(server, leaves=True),
+        work=_work(server),
         admitted=partial(_begin, connection, server, MigrationType.MIGRATION),
     )
 
@@ -94,9 +91,8 @@ def _begin(connection: Connection, server: Server, migration_type: MigrationType
     moves.begin(connection, action, server, migration_type, MigrationStatus.PRE_MIGRATING)
 
 
-def _work(server: Server, *, leaves: bool) -> dict[str, Any]:
-    work = {"source": server.host, "stays_off": server.vm_state == VmState.STOPPED}
-    return {**work, "leaves": server.host} if leaves else work
+def _work(server: Server) -> dict[str, Any]:
+    return {"source": server.host, "leaves": server.host, "stays_off": server.vm_state == VmState.STOPPED}
 
 
 def require_movable(connection: Connection, cloud: Deployment, server: Server, doing: str, feature: str) -> None:
@@ -104,15 +100,7 @@ def require_movable(connection: Connection, cloud: Deployment, server: Server, d
     now, down_after = cloud.clock.now(), cloud.config.membership.down_after
     if not membership.compute_up(connection, server.host, now, down_after):
         raise Conflict(f"Cannot '{doing}' instance {server.id} while its compute host is down.")
-    if feature not in features(connection, server.host):
-        raise Conflict(f"Cannot '{doing}' instance {server.id}: the hypervisor of its host cannot do that.")
-
-
-def features(connection: Connection, host: str | None) -> list[str]:
-    """What the hypervisor of a host can do."""
-    known = membership.find_host(connection, host) if host else None
-    found: Any = known.capabilities.get("features", []) if known is not None else []
-    return list(found)
+    features.require(connection, server, feature, Conflict)
 
 
 # --- confirm and revert ------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from kilonova.api.compute.deployment import Deployment
 from kilonova.database import admission, membership, servers
 from kilonova.database.admission import Raced
 from kilonova.database.outgoing import Outgoing, step_message
-from kilonova.messaging.contract import TimelineEvent
+from kilonova.messaging.contract import PerformStep, ScheduleServer, TimelineEvent
 from kilonova.model.action import Action, ActionState, Kind
 from kilonova.model.errors import Conflict, Unavailable
 from kilonova.model.server import Server, TaskState
@@ -74,11 +74,14 @@ def received(cloud: Deployment, call: Call) -> TimelineEvent:
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
-    """What an action begins with, as its request and the server's row say. ``admitted`` runs in the admission's transaction."""
+    """What an action begins with, as its request and the server's row say. ``admitted`` runs in the admission's transaction;
+    ``password`` goes with the first message and is written down nowhere.
+    """
 
     arguments: dict[str, Any] = {}
     work: dict[str, Any] = {}
     admitted: Callable[[Action], None] | None = None
+    password: str | None = None
 
 
 Plan = Callable[[Connection, Server], Intent]
@@ -150,12 +153,17 @@ def _admit(
         return None
     if intent.admitted is not None:
         intent.admitted(action)
-    return _first_message(action, server, call)
+        server = servers.find(connection, server.id) or server
+    return _first_message(action, server, call, intent.password)
 
 
-def _first_message(action: Action, server: Server, call: Call) -> Outgoing:
+def _first_message(action: Action, server: Server, call: Call, password: str | None) -> Outgoing:
     outgoing = step_message(action, server)
-    return Outgoing(queue=outgoing.queue, message=outgoing.message, context=call.context)
+    message = outgoing.message
+    if password is not None and isinstance(message, PerformStep | ScheduleServer) and message.guest is not None:
+        guest = msgspec.structs.replace(message.guest, admin_password=password)
+        message = msgspec.structs.replace(message, guest=guest)
+    return Outgoing(queue=outgoing.queue, message=message, context=call.context)
 
 
 def find(connection: Connection, call: Call, server_id: str, *, deleted: bool = False) -> Server:

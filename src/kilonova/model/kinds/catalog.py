@@ -3,9 +3,10 @@
 from kilonova.model.action import Kind
 from kilonova.model.kinds.create import CREATE
 from kilonova.model.kinds.delete import DELETE
+from kilonova.model.kinds.evacuate import EVACUATE
 from kilonova.model.kinds.power import REBOOT, START, STOP
 from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
 
-_ALL = (CREATE, DELETE, START, STOP, REBOOT, RESIZE, MIGRATE, CONFIRM, REVERT)
+_ALL = (CREATE, DELETE, START, STOP, REBOOT, RESIZE, MIGRATE, CONFIRM, REVERT, EVACUATE)
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
