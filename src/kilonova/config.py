@@ -77,6 +77,18 @@ class ActionsConfig(Section):
         )
 
 
+class MovesConfig(Section):
+    """How servers move between hosts."""
+
+    allow_resize_to_same_host: bool = Field(False, description="A resize may choose the host the server is on.")
+    resize_confirm_window: int = Field(
+        0, ge=0, description="Seconds after which a resize is confirmed; 0: by users only."
+    )
+    shelved_offload_time: int = Field(
+        0, ge=-1, description="Seconds until a shelved server leaves its host; -1: never."
+    )
+
+
 class MembershipConfig(Section):
     """Who is up."""
 
@@ -172,6 +184,7 @@ class Config(Section):
     database: DatabaseConfig = DatabaseConfig()
     messaging: MessagingConfig = MessagingConfig()
     actions: ActionsConfig = ActionsConfig()
+    moves: MovesConfig = MovesConfig()
     membership: MembershipConfig = MembershipConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     compute: ComputeConfig = Field(default_factory=ComputeConfig)

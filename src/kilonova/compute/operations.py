@@ -3,6 +3,7 @@
 from kilonova.compute.build import build
 from kilonova.compute.command import crash_dump, set_password
 from kilonova.compute.destroy import destroy
+from kilonova.compute.move import arrive, come_back, depart, stay
 from kilonova.compute.pause import pause, resume, suspend, unpause
 from kilonova.compute.power import power_off, power_on, reboot
 from kilonova.compute.tools import Operation
@@ -10,6 +11,13 @@ from kilonova.compute.tools import Operation
 OPERATIONS: dict[str, Operation] = {
     "build": build,
     "destroy": destroy,
+    "destroy_copy": destroy,
+    "depart": depart,
+    "arrive": arrive,
+    "stay": stay,
+    "resurrect": build,
+    "retreat": depart,
+    "return": come_back,
     "power_on": power_on,
     "power_off": power_off,
     "reboot": reboot,
@@ -21,5 +29,5 @@ OPERATIONS: dict[str, Operation] = {
     "crash_dump": crash_dump,
 }
 
-PREPARING = frozenset({"build"})
+PREPARING = frozenset({"build", "arrive", "resurrect"})
 """Steps that make a guest which never ran: when they are cancelled, what they have made is unmade."""

@@ -1,7 +1,7 @@
-"""What the end of an action means for the ledger and the server's row, by kind, beyond what its ``Kind`` says.
+"""What the end of an action, or of a step of it, means for the ledger and the server's row, beyond what its ``Kind`` says.
 
-Each function runs in the transaction that ends the action and returns the columns of ``servers`` it sets. ``database/engine.py``
-calls them; a kind that is missing here needs nothing.
+Each function runs in the transaction that ends the action or the step and returns the columns of ``servers`` it sets.
+``database/engine.py`` calls them; a kind that is missing here needs nothing.
 """
 
 from collections.abc import Callable
@@ -9,11 +9,13 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from kilonova.database import ledger, servers
-from kilonova.database.outgoing import quota_of
+from kilonova.database import ledger, moves, servers
 from kilonova.model.action import Action
 from kilonova.model.kinds.create import CREATE
 from kilonova.model.kinds.delete import DELETE
+from kilonova.model.kinds.evacuate import EVACUATE
+from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
+from kilonova.model.migration import MigrationStatus
 
 Outcome = Callable[[Connection, Action, int], dict[str, Any]]
 
@@ -30,6 +32,12 @@ def undone(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     return outcome(connection, action, now) if outcome else {}
 
 
+def passed(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """The action's current step has succeeded, or was skipped, and another one follows."""
+    outcome = _PASSED.get((action.kind, action.step))
+    return outcome(connection, action, now) if outcome else {}
+
+
 def _created(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     return {"launched_at": now}
 
@@ -42,11 +50,38 @@ def _not_created(connection: Connection, action: Action, now: int) -> dict[str, 
 def _deleted(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     """Everything the server held is given back."""
     server = servers.find(connection, action.server_id)
-    if server is not None and server.deleted_at is None:
-        ledger.give_back(connection, action.server_id)
-        ledger.drop_quota(connection, server.project_id, quota_of(server.flavor))
-    return {"deleted_at": now, "terminated_at": now, "host": None}
+    ended = moves.ended(connection, server, now) if server is not None and server.deleted_at is None else {}
+    return {"deleted_at": now, "terminated_at": now, "host": None, **ended}
 
 
-_SUCCEEDED: dict[str, Outcome] = {CREATE.name: _created, DELETE.name: _deleted}
-_UNDONE: dict[str, Outcome] = {CREATE.name: _not_created}
+def _departed(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    moves.stage(connection, action, MigrationStatus.POST_MIGRATING, now)
+    return {}
+
+
+def _retreated(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    return moves.went_back(connection, action)
+
+
+_SUCCEEDED: dict[str, Outcome] = {
+    CREATE.name: _created,
+    DELETE.name: _deleted,
+    RESIZE.name: moves.resized,
+    MIGRATE.name: moves.resized,
+    CONFIRM.name: moves.confirmed,
+    REVERT.name: moves.reverted,
+    EVACUATE.name: moves.evacuated,
+}
+_UNDONE: dict[str, Outcome] = {
+    CREATE.name: _not_created,
+    RESIZE.name: moves.not_resized,
+    MIGRATE.name: moves.not_resized,
+    CONFIRM.name: moves.still_resized,
+    REVERT.name: moves.still_resized,
+    EVACUATE.name: moves.not_evacuated,
+}
+_PASSED: dict[tuple[str, str], Outcome] = {
+    (RESIZE.name, "depart"): _departed,
+    (MIGRATE.name, "depart"): _departed,
+    (REVERT.name, "retreat"): _retreated,
+}

@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kilonova.database.tables import servers
+from kilonova.database.tables import allocations, servers
 from kilonova.model.errors import Invalid, NotFound
 from kilonova.model.server import Server, VmState, tasks_of, vm_states_of
 
@@ -52,6 +52,13 @@ def get(connection: Connection, server_id: str, project_id: str | None, *, delet
 def on_host(connection: Connection, host: str) -> list[Server]:
     """The servers that belong on a host."""
     return [Server(**row._mapping) for row in connection.execute(_ON_HOST, {"on_host": host})]
+
+
+def with_claims_on(connection: Connection, host: str) -> list[Server]:
+    """The servers that may have a guest on a host: those that belong there, and those that a move brings or takes from there."""
+    claimed = sa.select(allocations.c.server_id).where(allocations.c.host == host)
+    query = sa.select(servers).where(_s.deleted_at.is_(None), sa.or_(_s.host == host, _s.id.in_(claimed)))
+    return [Server(**row._mapping) for row in connection.execute(query.order_by(_s.seq))]
 
 
 def stranded(connection: Connection, most: int) -> list[str]:

@@ -7,28 +7,16 @@ their unit in the name. Rows of deleted servers stay, with ``deleted_at`` set, a
 
 import sqlalchemy as sa
 
+from kilonova.database.metadata import metadata as metadata
+from kilonova.database.metadata import table as _table
+from kilonova.database.resource_tables import aggregate_hosts as aggregate_hosts
+from kilonova.database.resource_tables import aggregates as aggregates
+from kilonova.database.resource_tables import console_tokens as console_tokens
+from kilonova.database.resource_tables import server_group_members as server_group_members
+from kilonova.database.resource_tables import server_groups as server_groups
+from kilonova.database.resource_tables import server_migrations as server_migrations
+from kilonova.database.resource_tables import server_passwords as server_passwords
 from kilonova.database.types import Id, Json, LongText, Moment, Name, Sequence
-
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-
-def _table(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
-    return sa.Table(
-        name,
-        metadata,
-        *columns,
-        mysql_charset="utf8mb4",
-        mysql_collate="utf8mb4_bin",  # names are compared as Nova's clients expect: exactly
-        mysql_engine="InnoDB",
-    )
-
 
 # --- servers and what is done to them ----------------------------------------------------------------------
 
@@ -73,6 +61,8 @@ servers = _table(
     sa.Column("progress", sa.Integer, nullable=False, default=0),
     sa.Column("fault", Json),
     sa.Column("action_id", Id),  # the one action that is changing it now
+    sa.Column("charged", Json),  # quota it is charged with while it may get another flavor; NULL: as its own says
+    sa.Column("resized_from", Json),  # where it goes back to unless its move is confirmed
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment),
     sa.Column("launched_at", Moment),
@@ -137,14 +127,16 @@ action_events = _table(
 
 allocations = _table(
     "allocations",
-    sa.Column("server_id", Id, primary_key=True),
+    sa.Column("consumer", Id, primary_key=True),  # the server where it is; its move where it comes from or may go to
     sa.Column("host", Name, primary_key=True),
+    sa.Column("server_id", Id, nullable=False),
     sa.Column("project_id", Id, nullable=False),
     sa.Column("vcpus", sa.Integer, nullable=False),
     sa.Column("memory_mb", sa.Integer, nullable=False),
     sa.Column("disk_gb", sa.Integer, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Index("ix_allocations_host", "host"),
+    sa.Index("ix_allocations_server", "server_id"),
 )
 
 quota_usages = _table(

@@ -59,12 +59,20 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScheduleServer(Message, frozen=True, kw_only=True):
-    """Choose a host, claim it, and pass the guest on to it. ``excluded_hosts`` have failed it already."""
+    """Choose a host, claim it, and pass the guest on to it. ``excluded_hosts`` have failed it already, or it is to leave them.
+
+    ``forced``: the requested host is taken if it is there and has room, whatever else speaks against it. ``input`` and
+    ``work`` are those of the action, for whoever performs its next step.
+    """
 
     action_id: str
     epoch: int
     guest: GuestSpec
     need: Need
+    kind: str = "create"
+    forced: bool = False
+    input: dict[str, Any] = {}
+    work: dict[str, Any] = {}
     availability_zone: str | None = None
     requested_host: str | None = None
     excluded_hosts: list[str] = []
@@ -211,13 +219,15 @@ class ListHostWork(Message, frozen=True, kw_only=True):
 
 
 class ServerOnHost(msgspec.Struct, frozen=True, kw_only=True):
-    """What the database says of one server of a host. ``busy``: an action is changing it now."""
+    """What the database says of one server of a host. ``busy``: an action is changing it now, or what is here is the other side
+    of a move; it is left alone. ``fenced``: its guest here must not run, as the server is being evacuated."""
 
     server_id: str
     vm_state: str
     power_state: int
     busy: bool
     guest: GuestSpec
+    fenced: bool = False
 
 
 class HostWork(Message, frozen=True, kw_only=True):

@@ -2,29 +2,44 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
-from kilonova.api.compute import server_actions, servers
+from kilonova.api.compute import server_actions, server_moves, servers
 from kilonova.api.compute.deployment import Deployment
 from kilonova.database.tables import servers as table
 from kilonova.model.context import Caller, RequestContext
 from kilonova.model.errors import KilonovaError, NotFound, Unavailable
 from kilonova.simulation.schedule import Operation
-from kilonova.simulation.services import FLAVOR, IMAGE
+from kilonova.simulation.services import DOUBLE, FLAVOR, IMAGE
 from kilonova.web.call import Call, Reply
 from kilonova.web.policy import Policy
 
 ROLES = frozenset({"member", "reader"})
-_BODIES = {"stop": {"os-stop": None}, "start": {"os-start": None}, "reboot": {"reboot": {"type": "HARD"}}}
+_BODIES: dict[str, dict[str, Any]] = {
+    "stop": {"os-stop": None},
+    "start": {"os-start": None},
+    "reboot": {"reboot": {"type": "HARD"}},
+    "grow": {"resize": {"flavorRef": DOUBLE}},
+    "shrink": {"resize": {"flavorRef": FLAVOR}},
+    "migrate": {"migrate": None},
+    "confirm": {"confirmResize": None},
+    "revert": {"revertResize": None},
+}
 _HANDLERS: dict[str, Callable[[Deployment, Call], Awaitable[Reply]]] = {
     "create": servers.create,
     "delete": servers.delete,
     "stop": server_actions.stop,
     "start": server_actions.start,
     "reboot": server_actions.reboot,
+    "grow": server_moves.resize,
+    "shrink": server_moves.resize,
+    "migrate": server_moves.migrate,
+    "confirm": server_moves.confirm,
+    "revert": server_moves.revert,
 }
 _PATIENCE = 60.0
 

@@ -13,6 +13,7 @@ CONTROL = (*APIS, "scheduler1", "scheduler2", "conductor1", "conductor2")
 PROCESSES = (*CONTROL, *HOSTS)
 REQUESTS_UNTIL = 14.0
 FAULTS_UNTIL = 24.0
+_MOVES = ("grow", "shrink", "migrate")
 _VERBS = ("prepare", "release", "destroy", "power_on", "power_off", "reboot")
 
 
@@ -87,8 +88,9 @@ def draw(seed: int) -> Schedule:
     source = Random(seed)
     servers = source.randint(2, 9)
     skewed = source.random() < 0.5
-    operations = sorted(_operations(source, servers), key=lambda operation: operation.at)
-    faults = _faults(source, [operation.at for operation in operations])
+    asked = _operations(source, servers)
+    faults = _faults(source, sorted(operation.at for operation in asked))
+    operations = sorted([*asked, *_moves(Random(f"{seed} moves"), servers)], key=lambda operation: operation.at)
     return Schedule(
         seed=seed,
         operations=tuple(operations),
@@ -115,6 +117,25 @@ def _operations(source: Random, servers: int) -> list[Operation]:
             if at < REQUESTS_UNTIL:
                 retries = source.choice((0, 2, 5))
                 found.append(Operation(at=at, kind=kind, slot=slot, project=project, retries=retries))
+    return found
+
+
+def _moves(source: Random, first_slot: int) -> list[Operation]:
+    """In two worlds of three: servers that are moved again and again, with what ends each move sooner or later."""
+    found: list[Operation] = []
+    if source.random() < 1 / 3:
+        return found
+    for slot in range(first_slot, first_slot + source.randint(1, 4)):
+        at = round(source.uniform(0, REQUESTS_UNTIL / 3), 3)
+        found.append(Operation(at=at, kind="create", slot=slot, retries=3))
+        while source.random() < 0.8:
+            at = round(at + source.expovariate(0.4), 3)
+            end = round(at + source.expovariate(0.5), 3)
+            kinds = (source.choice(_MOVES), source.choices(("confirm", "revert", "delete", "stop"), (6, 6, 1, 2))[0])
+            for moment, kind in zip((at, end), kinds, strict=True):
+                if moment < REQUESTS_UNTIL:
+                    found.append(Operation(at=moment, kind=kind, slot=slot, retries=source.choice((2, 4, 5))))
+            at = end
     return found
 
 

@@ -59,7 +59,7 @@ class World:
         self._back_after: dict[str, float] = {}
         self._graveyard: list[object] = []
         self._requests: dict[str, set[asyncio.Future[Reply]]] = {name: set() for name in APIS}
-        self._first_instructions: dict[str, str] = {}
+        self._first_instructions: dict[tuple[str, int], str] = {}  # by server and the epoch it was prepared under
         self._clock = SimulatedClock(loop)
         self.clients = Clients(self._send, self._look, self._client_note, loop.time, self._clock.sleep)
 
@@ -291,17 +291,19 @@ class World:
                 self._find("runs_twice", server_id, f"it runs on {machine.host} and was let run on {host}")
         if not first:
             return
-        earlier = self._first_instructions.setdefault(server_id, host)
-        if self._first_instructions[server_id] is not host or earlier is not host:
+        guest = (server_id, self.machines[host].guests[server_id].spec.epoch)
+        earlier = self._first_instructions.get(guest)
+        if earlier is not None:
             self._find(
                 "ran_before", server_id, f"its first instruction was executed on {earlier}, and again on {host}"
             )
+        self._first_instructions[guest] = host
         row = self._storage.look(
             lambda connection: connection.execute(
-                select(servers_table.c.launched_at).where(servers_table.c.id == server_id)
+                select(servers_table.c.launched_at, servers_table.c.host).where(servers_table.c.id == server_id)
             ).first()
         )
-        if row is None or row.launched_at is None:
+        if row is None or row.launched_at is None or row.host not in (host, None):
             self._find("unconfirmed", server_id, f"it runs on {host} before the database has confirmed it")
 
     def _surprised(self, where: str, error: Exception) -> None:

@@ -15,7 +15,7 @@ from kilonova.api.compute.rules_servers import UNLOCK_OVERRIDE
 from kilonova.database import actions, admission, membership, servers
 from kilonova.database.admission import Raced
 from kilonova.database.outgoing import Outgoing, step_message
-from kilonova.messaging.contract import PerformStep, TimelineEvent
+from kilonova.messaging.contract import PerformStep, ScheduleServer, TimelineEvent
 from kilonova.model.action import Action, ActionState, Kind, Performer, Step
 from kilonova.model.errors import Conflict, Unavailable
 from kilonova.model.server import Server, TaskState
@@ -178,7 +178,7 @@ def _admit(
 def _first_message(action: Action, server: Server, call: Call, password: str | None) -> Outgoing:
     outgoing = step_message(action, server)
     message = outgoing.message
-    if password is not None and isinstance(message, PerformStep) and message.guest is not None:
+    if password is not None and isinstance(message, PerformStep | ScheduleServer) and message.guest is not None:
         guest = msgspec.structs.replace(message.guest, admin_password=password)
         message = msgspec.structs.replace(message, guest=guest)
     return Outgoing(queue=outgoing.queue, message=message, context=call.context)

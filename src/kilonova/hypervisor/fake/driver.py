@@ -19,7 +19,10 @@ from kilonova.model.clock import Clock
 from kilonova.model.errors import Conflict, HostFault, NotFound, Stale, Unsupported
 from kilonova.model.guest import Capabilities, Guest, GuestCommand, GuestSpec, GuestState, HostResources
 
-FEATURES = ["config-drive", "console-output", "soft-shutdown", "pause", "suspend", "set_password", "nmi"]
+FEATURES = [
+    *("config-drive", "console-output", "soft-shutdown", "resize", "migrate"),
+    *("pause", "suspend", "set_password", "nmi"),
+]
 
 _SAID = {"nmi": "non-maskable interrupt", "set_password": "the administrator's password was changed"}
 

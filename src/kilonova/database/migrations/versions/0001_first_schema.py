@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+from kilonova.database.migrations import resources
 from kilonova.database.types import Json, LongText, Sequence
 
 revision = "0001"
@@ -10,6 +11,7 @@ down_revision = None
 
 
 def upgrade() -> None:
+    resources.create_tables()
     op.create_table(
         "action_events",
         sa.Column("seq", Sequence, autoincrement=True, nullable=False),
@@ -66,19 +68,21 @@ def upgrade() -> None:
     op.create_index("ix_actions_server", "actions", ["server_id", "started_at"], unique=False)
     op.create_table(
         "allocations",
-        sa.Column("server_id", sa.String(length=64), nullable=False),
+        sa.Column("consumer", sa.String(length=64), nullable=False),
         sa.Column("host", sa.String(length=255), nullable=False),
+        sa.Column("server_id", sa.String(length=64), nullable=False),
         sa.Column("project_id", sa.String(length=64), nullable=False),
         sa.Column("vcpus", sa.Integer(), nullable=False),
         sa.Column("memory_mb", sa.Integer(), nullable=False),
         sa.Column("disk_gb", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("server_id", "host", name=op.f("pk_allocations")),
+        sa.PrimaryKeyConstraint("consumer", "host", name=op.f("pk_allocations")),
         mysql_charset="utf8mb4",
         mysql_collate="utf8mb4_bin",
         mysql_engine="InnoDB",
     )
     op.create_index("ix_allocations_host", "allocations", ["host"], unique=False)
+    op.create_index("ix_allocations_server", "allocations", ["server_id"], unique=False)
     op.create_table(
         "application_credentials",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -399,6 +403,8 @@ def upgrade() -> None:
         sa.Column("progress", sa.Integer(), nullable=False),
         sa.Column("fault", Json(), nullable=True),
         sa.Column("action_id", sa.String(length=64), nullable=True),
+        sa.Column("charged", Json(), nullable=True),
+        sa.Column("resized_from", Json(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=True),
         sa.Column("launched_at", sa.BigInteger(), nullable=True),
