@@ -2,6 +2,7 @@
 
 from kilonova.api.compute import (
     aggregates,
+    deferred_delete,
     evacuation,
     extensions,
     flavors,
@@ -40,6 +41,7 @@ _MODULES = (
     server_states,
     server_locks,
     server_admin,
+    deferred_delete,
     server_moves,
     evacuation,
     flavors,

@@ -5,7 +5,7 @@ from kilonova.compute.command import crash_dump, set_password
 from kilonova.compute.destroy import destroy
 from kilonova.compute.move import arrive, come_back, depart, stay
 from kilonova.compute.pause import pause, resume, suspend, unpause
-from kilonova.compute.power import power_off, power_on, reboot
+from kilonova.compute.power import power_off, power_on, put_away, reboot
 from kilonova.compute.tools import Operation
 
 OPERATIONS: dict[str, Operation] = {
@@ -21,6 +21,7 @@ OPERATIONS: dict[str, Operation] = {
     "power_on": power_on,
     "power_off": power_off,
     "reboot": reboot,
+    "put_away": put_away,
     "pause": pause,
     "unpause": unpause,
     "suspend": suspend,
