@@ -14,6 +14,7 @@ from kilonova.model.action import Action
 from kilonova.model.kinds.create import CREATE
 from kilonova.model.kinds.delete import DELETE
 from kilonova.model.kinds.evacuate import EVACUATE
+from kilonova.model.kinds.live_migration import LIVE_MIGRATION
 from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
 from kilonova.model.migration import MigrationStatus
 
@@ -59,6 +60,11 @@ def _departed(connection: Connection, action: Action, now: int) -> dict[str, Any
     return {}
 
 
+def _received(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    moves.stage(connection, action, MigrationStatus.RUNNING, now)
+    return {}
+
+
 def _retreated(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     return moves.went_back(connection, action)
 
@@ -71,6 +77,7 @@ _SUCCEEDED: dict[str, Outcome] = {
     CONFIRM.name: moves.confirmed,
     REVERT.name: moves.reverted,
     EVACUATE.name: moves.evacuated,
+    LIVE_MIGRATION.name: moves.migrated_live,
 }
 _UNDONE: dict[str, Outcome] = {
     CREATE.name: _not_created,
@@ -79,9 +86,12 @@ _UNDONE: dict[str, Outcome] = {
     CONFIRM.name: moves.still_resized,
     REVERT.name: moves.still_resized,
     EVACUATE.name: moves.not_evacuated,
+    LIVE_MIGRATION.name: moves.not_migrated_live,
 }
 _PASSED: dict[tuple[str, str], Outcome] = {
     (RESIZE.name, "depart"): _departed,
     (MIGRATE.name, "depart"): _departed,
     (REVERT.name, "retreat"): _retreated,
+    (LIVE_MIGRATION.name, "receive"): _received,
+    (LIVE_MIGRATION.name, "transfer"): moves.handed_over,
 }
