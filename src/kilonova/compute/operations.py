@@ -3,6 +3,7 @@
 from kilonova.compute.build import build
 from kilonova.compute.command import crash_dump, set_password
 from kilonova.compute.destroy import destroy
+from kilonova.compute.live_migration import keep, receive, settle, transfer
 from kilonova.compute.move import arrive, come_back, depart, stay
 from kilonova.compute.pause import pause, resume, suspend, unpause
 from kilonova.compute.power import power_off, power_on, put_away, reboot
@@ -16,6 +17,10 @@ OPERATIONS: dict[str, Operation] = {
     "arrive": arrive,
     "stay": stay,
     "resurrect": build,
+    "receive": receive,
+    "transfer": transfer,
+    "settle": settle,
+    "keep": keep,
     "retreat": depart,
     "return": come_back,
     "power_on": power_on,
@@ -30,5 +35,5 @@ OPERATIONS: dict[str, Operation] = {
     "crash_dump": crash_dump,
 }
 
-PREPARING = frozenset({"build", "arrive", "resurrect"})
+PREPARING = frozenset({"build", "arrive", "resurrect", "receive"})
 """Steps that make a guest which never ran: when they are cancelled, what they have made is unmade."""

@@ -41,6 +41,7 @@ POWER = {
     GuestState.SUSPENDED: PowerState.SUSPENDED,
     GuestState.OFF: PowerState.SHUTDOWN,
     GuestState.CRASHED: PowerState.CRASHED,
+    GuestState.MOVED: PowerState.NOSTATE,
 }
 
 _AWAKE = (GuestState.RUNNING, GuestState.PAUSED)
@@ -188,9 +189,9 @@ class Reconciler:
             if server.power_state == PowerState.CRASHED:
                 return None
             return GuestChanged(server_id=server.server_id, power_state=PowerState.CRASHED)
-        if guest.state is GuestState.PREPARED:
+        if guest.state in (GuestState.PREPARED, GuestState.MOVED):
             if server.vm_state in _WITH_GUEST:
-                log.info("confirmed but not released: let it run, or be off", server=server.server_id)
+                log.info("its server is here and it stands: let it run, or be off", server=server.server_id)
                 await self._driver.release(server.server_id)
             return None
         if POWER[guest.state] == server.power_state:

@@ -6,7 +6,7 @@ import structlog
 
 from kilonova.conductor.own_steps import OwnSteps
 from kilonova.config import ActionsConfig
-from kilonova.database import actions, engine, servers
+from kilonova.database import actions, engine, moves, servers
 from kilonova.database.connection import Database
 from kilonova.database.outgoing import Outgoing
 from kilonova.image.protocol import ImageService
@@ -140,7 +140,10 @@ class Steps:
         asked = delivery.message
         assert isinstance(asked, ReportProgress)
         accepted = await self._database.run(engine.progress, asked.action_id, asked.epoch, asked.task_state)
-        return Verdict(accepted=accepted)
+        if not accepted or asked.move is None:
+            return Verdict(accepted=accepted)
+        wish = await self._database.run(moves.under_way, asked.action_id, asked.move, self._clock.now())
+        return Verdict(accepted=True, wish=wish)
 
     async def finish(self, delivery: Delivery) -> Message:
         """A step is done; the last one ends the action."""

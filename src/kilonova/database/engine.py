@@ -77,7 +77,7 @@ def place(
     ):
         raise ClaimLost(host)
     if moves_it:
-        moves.destined(connection, action_id, host, now)
+        moves.destined(connection, action_id, kind, host, now)
     actions.record(connection, action_id, events)
 
 

@@ -7,12 +7,17 @@ of ``servers`` that it sets. The move's id is its action's, its row's in ``serve
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from sqlalchemy.engine import Connection
 
 from kilonova.database import ledger, membership, server_migrations, servers
 from kilonova.database.outgoing import quota_of
+from kilonova.messaging.contract import MoveProgress
 from kilonova.model.action import Action
-from kilonova.model.migration import MigrationStatus, MigrationType
+from kilonova.model.kinds.evacuate import EVACUATE
+from kilonova.model.kinds.live_migration import LIVE_MIGRATION
+from kilonova.model.kinds.resize import MIGRATE, RESIZE
+from kilonova.model.migration import MigrationStatus, MigrationType, Wish
 from kilonova.model.server import PowerState, Server, VmState
 
 _OFF = (PowerState.SHUTDOWN, PowerState.CRASHED)
@@ -58,12 +63,29 @@ def charged(server: Server) -> dict[str, int]:
 # --- on its way --------------------------------------------------------------------------------------------
 
 
-def destined(connection: Connection, move: str, host: str, now: int) -> None:
+_ON_THE_WAY = {
+    RESIZE.name: MigrationStatus.MIGRATING,
+    MIGRATE.name: MigrationStatus.MIGRATING,
+    EVACUATE.name: MigrationStatus.PRE_MIGRATING,
+    LIVE_MIGRATION.name: MigrationStatus.PREPARING,
+}
+
+
+def destined(connection: Connection, move: str, kind: str, host: str, now: int) -> None:
     """The scheduler has chosen and claimed the destination."""
     known = membership.find_host(connection, host)
     address = None if known is None else known.address
     places = {"dest_compute": host, "dest_node": host, "dest_host": address}
-    server_migrations.change_of_action(connection, move, now=now, **places)
+    server_migrations.change_of_action(connection, move, now=now, status=str(_ON_THE_WAY[kind]), **places)
+
+
+def under_way(connection: Connection, move: str, progress: MoveProgress, now: int) -> str:
+    """Write down how far a live migration is; what an operator wishes of it, or nothing."""
+    known = {name: value for name, value in msgspec.structs.asdict(progress).items() if value is not None}
+    if known:
+        server_migrations.change_of_action(connection, move, now=now, **known)
+    row = server_migrations.of_action(connection, move)
+    return (row.wish or "") if row is not None else ""
 
 
 def stage(connection: Connection, action: Action, status: MigrationStatus, now: int) -> None:
@@ -145,6 +167,33 @@ def still_resized(connection: Connection, action: Action, now: int) -> dict[str,
     """A revert that failed before anything had changed: it may be asked for again."""
     move = action.work["move"]
     server_migrations.change_of_action(connection, move, now=now, status=str(MigrationStatus.FINISHED))
+    return {}
+
+
+# --- live migration ----------------------------------------------------------------------------------------
+
+
+def handed_over(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """The source's guest stands, the destination's has its memory: from here on the server is there."""
+    stage(connection, action, MigrationStatus.POST_MIGRATING, now)
+    return switched(connection, action)
+
+
+def migrated_live(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """The guest goes on, and nothing is left where it was."""
+    ledger.let_go(connection, action.id)
+    stage(connection, action, MigrationStatus.COMPLETED, now)
+    return {}
+
+
+def not_migrated_live(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """The guest goes on where it was."""
+    ledger.let_go(connection, action.id)
+    row = server_migrations.of_action(connection, action.id)
+    aborted = row is not None and row.wish == Wish.ABORT
+    begun = "destination" in action.work
+    status = MigrationStatus.CANCELLED if aborted else MigrationStatus.FAILED if begun else MigrationStatus.ERROR
+    stage(connection, action, status, now)
     return {}
 
 

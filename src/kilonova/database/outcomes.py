@@ -15,6 +15,7 @@ from kilonova.model.action import Action
 from kilonova.model.kinds.create import CREATE
 from kilonova.model.kinds.delete import DELETE
 from kilonova.model.kinds.evacuate import EVACUATE
+from kilonova.model.kinds.live_migration import LIVE_MIGRATION
 from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
 from kilonova.model.kinds.soft_delete import RESTORE, SOFT_DELETE
 from kilonova.model.migration import MigrationStatus
@@ -75,6 +76,11 @@ def _departed(connection: Connection, action: Action, now: int) -> dict[str, Any
     return {}
 
 
+def _received(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    moves.stage(connection, action, MigrationStatus.RUNNING, now)
+    return {}
+
+
 def _retreated(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     return moves.went_back(connection, action)
 
@@ -88,6 +94,7 @@ _SUCCEEDED: dict[str, Outcome] = {
     REVERT.name: moves.reverted,
     EVACUATE.name: moves.evacuated,
     SOFT_DELETE.name: _put_away,
+    LIVE_MIGRATION.name: moves.migrated_live,
 }
 _UNDONE: dict[str, Outcome] = {
     CREATE.name: _not_created,
@@ -97,9 +104,12 @@ _UNDONE: dict[str, Outcome] = {
     REVERT.name: moves.still_resized,
     EVACUATE.name: moves.not_evacuated,
     RESTORE.name: _restored_but_off,
+    LIVE_MIGRATION.name: moves.not_migrated_live,
 }
 _PASSED: dict[tuple[str, str], Outcome] = {
     (RESIZE.name, "depart"): _departed,
     (MIGRATE.name, "depart"): _departed,
     (REVERT.name, "retreat"): _retreated,
+    (LIVE_MIGRATION.name, "receive"): _received,
+    (LIVE_MIGRATION.name, "transfer"): moves.handed_over,
 }

@@ -56,6 +56,7 @@ def guest_spec(server: Server, epoch: int = 0, action: Action | None = None) -> 
         properties=(server.image or {}).get("properties", {}),
         epoch=epoch,
         stays_off=work.get("stays_off", False),
+        stays_paused=work.get("stays_paused", False),
     )
 
 

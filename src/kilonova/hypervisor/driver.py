@@ -54,6 +54,14 @@ class Driver(Protocol):
         """
         ...
 
+    async def move(self, server_id: str, ticket: str) -> None:
+        """Hand a running or paused guest over to one that waits (``Guest.incoming``) on another host.
+
+        After it the guest is ``MOVED``: it stands here, and ``release`` lets it go on if the other one will not. Cancelled or
+        failed (``HostFault``), it has gone on all the time. A guest that is paused meanwhile is handed over soon.
+        """
+        ...
+
     async def destroy(self, server_id: str) -> None:
         """End the guest and remove all it had here."""
         ...

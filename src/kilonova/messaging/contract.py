@@ -131,12 +131,21 @@ class StepRefused(Message, frozen=True, kw_only=True):
     reason: str
 
 
+class MoveProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a live migration is, in bytes; None: not known."""
+
+    memory_total: int | None = None
+    memory_processed: int | None = None
+    memory_remaining: int | None = None
+
+
 class ReportProgress(Message, frozen=True, kw_only=True):
-    """Where the step is: shown as the server's task_state; optional."""
+    """Where the step is: shown as the server's task_state; optional. With ``move`` the answer says what an operator wishes."""
 
     action_id: str
     epoch: int
     task_state: str
+    move: MoveProgress | None = None
 
 
 class FinishStep(Message, frozen=True, kw_only=True):
@@ -168,10 +177,11 @@ class FailStep(Message, frozen=True, kw_only=True):
 
 
 class Verdict(Message, frozen=True, kw_only=True):
-    """The database's word on a report. Not accepted: a successor took over; undo your own work."""
+    """The database's word on a report. Not accepted: a successor took over; undo your own work. ``wish``: an operator's."""
 
     accepted: bool
     reason: str = ""
+    wish: str = ""
 
 
 class RunningStep(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from kilonova.model.server import Server, VmState
 from kilonova.simulation.clients import Promise
 from kilonova.simulation.hypervisor import Machine
 
+_NO_ACTION = ("delete", "abort")  # a delete may find another one at work; an abort is a word to an action that runs
 _OFF = (GuestState.OFF, GuestState.CRASHED)
 _SETTLED = (GuestState.RUNNING, *_OFF)
 
@@ -126,7 +127,7 @@ def _promises(connection: Connection, by_id: Mapping[str, Server], seen: Seen) -
             )
         elif promise.kind == "delete" and server.deleted_at is None:
             yield _finding("promise_broken", server, f"{what} was accepted, and the server is still there")
-        elif promise.kind != "delete" and (promise.server_id, promise.request_id) not in known:
+        elif promise.kind not in _NO_ACTION and (promise.server_id, promise.request_id) not in known:
             yield _finding("promise_lost", server, f"{what} was accepted, and there is no such action")
 
 

@@ -6,7 +6,7 @@ test bed, the simulator. It is held to the same contract suite as the real one.
 
 import asyncio
 import random  # noqa: TID251 -- the type only, the source is handed in
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -20,11 +20,12 @@ from kilonova.model.errors import Conflict, HostFault, NotFound, Stale, Unsuppor
 from kilonova.model.guest import Capabilities, Guest, GuestCommand, GuestSpec, GuestState, HostResources
 
 FEATURES = [
-    *("config-drive", "console-output", "soft-shutdown", "resize", "migrate"),
+    *("config-drive", "console-output", "soft-shutdown", "resize", "migrate", "live_migrate"),
     *("pause", "suspend", "set_password", "nmi"),
 ]
 
 _SAID = {"nmi": "non-maskable interrupt", "set_password": "the administrator's password was changed"}
+_SLICE = 0.1  # seconds after which a long verb looks whether it may end
 
 
 class FakeDriver:
@@ -94,8 +95,25 @@ class FakeDriver:
                 guest.released = True
                 if guest.spec.stays_off:
                     self._become(guest, GuestState.OFF)
+                elif guest.spec.incoming:
+                    guest.lives = 1
+                    self._hand_back(guest, paused=guest.spec.stays_paused)
                 else:
                     self._boot(guest)
+            elif guest.state is GuestState.MOVED:
+                self._hand_back(guest, paused=guest.paused)
+
+    async def move(self, server_id: str, ticket: str) -> None:
+        guest = self._released(server_id)
+        if guest.state is GuestState.MOVED:
+            return
+        paused = guest.state is GuestState.PAUSED
+        await self._work("move", server_id, until=lambda: guest.state is not GuestState.RUNNING and not paused)
+        async with self._lock(server_id):
+            if self._guests.get(server_id) is not guest or guest.state not in (GuestState.RUNNING, GuestState.PAUSED):
+                raise HostFault(f"the guest of server {server_id} ended while it was sent", retry=False)
+            guest.paused = paused
+            self._become(guest, GuestState.MOVED)
 
     async def destroy(self, server_id: str) -> None:
         async with self._lock(server_id):
@@ -179,8 +197,14 @@ class FakeDriver:
         """One verb at a time for each guest; a lock lives as long as somebody holds or awaits it."""
         return self._locks.setdefault(server_id, asyncio.Lock())
 
-    async def _work(self, verb: str, server_id: str | None, longest: float | None = None) -> None:
-        """Take the verb's time, at most ``longest`` seconds, and fail if a fault says so."""
+    async def _work(
+        self,
+        verb: str,
+        server_id: str | None,
+        longest: float | None = None,
+        until: Callable[[], bool] | None = None,
+    ) -> None:
+        """Take the verb's time, at most ``longest`` seconds and no longer than ``until``, and fail if a fault says so."""
         fault = self._due(verb, server_id)
         seconds = self._settings.delays.get(verb, 0.0)
         if seconds:
@@ -193,7 +217,10 @@ class FakeDriver:
             if fault.after:
                 await self._clock.sleep(fault.after)
             raise HostFault(f"{verb} of {server_id or 'the host'}: {fault.message}", retry=fault.retry)
-        if seconds > 0:
+        while until is not None and seconds > _SLICE and not until():
+            await self._clock.sleep(_SLICE)
+            seconds -= _SLICE
+        if seconds > 0 and not (until is not None and until()):
             await self._clock.sleep(seconds)
 
     def _due(self, verb: str, server_id: str | None) -> Fault | None:
@@ -248,6 +275,13 @@ class FakeDriver:
         guest.booted_at = self._clock.now()
         self._become(guest, GuestState.RUNNING)
 
+    def _hand_back(self, guest: FakeGuest, *, paused: bool) -> None:
+        """It goes on where it was stopped, here or on the host that it came from."""
+        if paused:
+            self._become(guest, GuestState.PAUSED)
+        else:
+            self._go_on(guest)
+
     def _become(self, guest: FakeGuest, state: GuestState) -> None:
         guest.state = state
         self._journal.change(guest, self._guests)
@@ -255,7 +289,13 @@ class FakeDriver:
 
 def _describe(guest: FakeGuest) -> Guest:
     spec = guest.spec
-    return Guest(server_id=spec.server_id, name=spec.name, state=guest.state, epoch=spec.epoch)
+    return Guest(
+        server_id=spec.server_id,
+        name=spec.name,
+        state=guest.state,
+        epoch=spec.epoch,
+        incoming="fake" if spec.incoming else "",
+    )
 
 
 def _boot_messages(guest: FakeGuest, life: int) -> str:

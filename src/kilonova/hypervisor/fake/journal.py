@@ -18,7 +18,7 @@ SLACK = 1000
 
 class FakeGuest(msgspec.Struct, kw_only=True):
     """A guest that only exists here. ``lives`` counts its boots; ``booted_at`` is the last one, in microseconds; ``said`` is what
-    its console has on it beside what every boot says."""
+    its console has on it beside what every boot says; ``paused``: it was when it was handed over."""
 
     spec: GuestSpec
     state: GuestState
@@ -26,6 +26,7 @@ class FakeGuest(msgspec.Struct, kw_only=True):
     lives: int = 0
     booted_at: int = 0
     said: str = ""
+    paused: bool = False
 
 
 class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -38,6 +39,7 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     lives: int = 0
     booted_at: int = 0
     said: str = ""
+    paused: bool = False
 
 
 class Journal:
@@ -71,6 +73,7 @@ class Journal:
                 lives=guest.lives,
                 booted_at=guest.booted_at,
                 said=guest.said,
+                paused=guest.paused,
             ),
             guests,
         )
@@ -127,3 +130,4 @@ def _apply(guests: dict[str, FakeGuest], line: _Line) -> None:
         guest.lives = line.lives
         guest.booted_at = line.booted_at
         guest.said = line.said
+        guest.paused = line.paused

@@ -131,6 +131,9 @@ class QemuDriver:
                 # Its process was lost before it ever ran (the host restarted): the same guest, a new process.
                 await self._run(instance)
 
+    async def move(self, server_id: str, ticket: str) -> None:
+        raise Unsupported(f"server {server_id} cannot be sent to another host while it runs")
+
     async def destroy(self, server_id: str) -> None:
         async with self._verb(server_id):
             instance = self._instances.get(server_id)

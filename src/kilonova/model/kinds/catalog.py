@@ -5,6 +5,7 @@ from kilonova.model.kinds.command import CHANGE_PASSWORD, TRIGGER_CRASH_DUMP
 from kilonova.model.kinds.create import CREATE
 from kilonova.model.kinds.delete import DELETE
 from kilonova.model.kinds.evacuate import EVACUATE
+from kilonova.model.kinds.live_migration import LIVE_MIGRATION
 from kilonova.model.kinds.pause import PAUSE, UNPAUSE
 from kilonova.model.kinds.power import REBOOT, START, STOP
 from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
@@ -13,8 +14,8 @@ from kilonova.model.kinds.suspend import RESUME, SUSPEND
 
 _ALL = (
     *(CREATE, DELETE, START, STOP, REBOOT),
-    *(RESIZE, MIGRATE, CONFIRM, REVERT, EVACUATE),
     *(SOFT_DELETE, RESTORE),
+    *(RESIZE, MIGRATE, CONFIRM, REVERT, EVACUATE, LIVE_MIGRATION),
     *(PAUSE, UNPAUSE, SUSPEND, RESUME, CHANGE_PASSWORD, TRIGGER_CRASH_DUMP),
 )
 
