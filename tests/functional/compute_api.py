@@ -40,6 +40,9 @@ MODULES = (
     "quotas",
     "migrations",
     "server_migrations",
+    "server_metadata",
+    "server_tags",
+    "server_ips",
 )
 
 CALLERS = {

@@ -13,7 +13,10 @@ from kilonova.api.compute import (
     rules,
     rules_servers,
     server_actions,
+    server_ips,
+    server_metadata,
     server_migrations,
+    server_tags,
     servers,
     services,
     usage,
@@ -43,6 +46,9 @@ _MODULES = (
     services,
     usage,
     zones,
+    server_metadata,
+    server_tags,
+    server_ips,
 )
 
 

@@ -9,11 +9,12 @@ import msgspec
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
+from kilonova.api.compute.server_metadata import check_quota
 from kilonova.api.compute.submission import action_row
 from kilonova.database import flavors, keypairs, membership
 from kilonova.image.protocol import Image
 from kilonova.model.action import CREATE
-from kilonova.model.errors import Forbidden, Invalid, NotFound
+from kilonova.model.errors import Invalid, NotFound
 from kilonova.model.flavor import Flavor, Keypair
 from kilonova.model.server import PowerState, TaskState, VmState
 from kilonova.network.protocol import RequestedNic
@@ -129,9 +130,7 @@ def _named(
         raise Invalid("The requested availability zone is not available")
     if host and not any(known.host == host for known in hosts):
         raise Invalid(f"Compute host {host[:255]} could not be found.")
-    limit = cloud.config.quota.metadata_items
-    if 0 <= limit < len(body.get("metadata", {})):
-        raise Forbidden("Maximum number of metadata items exceeds quota limit.")
+    check_quota(connection, cloud, call.project_id, body.get("metadata", {}))
     return flavor, keypair
 
 

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from kilonova.api.compute.inputs import PRINTABLE_NAME
 from kilonova.web.schema import NON_NEGATIVE, TEXT, Schema, Versioned, always
 
-NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"\S"}
-_TEXT_OR_NULL: Schema = {"type": ["string", "null"], "maxLength": 255}
+NAME = PRINTABLE_NAME
+_TEXT_OR_NULL: Schema = {"type": ["string", "null"], "maxLength": 255, "pattern": r"^[^\x00-\x1f\x7f]*$"}
 _BOOLEAN: Schema = {
     "enum": [True, False, "True", "False", "true", "false", "TRUE", "FALSE", "1", "0", "on", "off", "yes", "no"]
 }
@@ -23,17 +24,17 @@ _ACCESS_V4: Schema = {"type": "string", "anyOf": [{"format": "ipv4"}, {"const": 
 _ACCESS_V6: Schema = {"type": "string", "anyOf": [{"format": "ipv6"}, {"const": ""}]}
 _HOSTNAME: Schema = {
     "type": "string",
-    "minLength": 1,
+    "minLength": 2,
     "maxLength": 63,
-    "pattern": r"^[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?$",
+    "pattern": r"^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$",
 }
 _FQDN: Schema = {
     "type": "string",
     "minLength": 1,
     "maxLength": 255,
-    "pattern": r"^[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?$",
+    "pattern": r"^[a-zA-Z0-9._-]*$",
 }
-_TAGS: Schema = {
+TAGS: Schema = {
     "type": "array",
     "maxItems": 50,
     "items": {"type": "string", "minLength": 1, "maxLength": 60, "pattern": "^[^,/]*$"},
@@ -100,7 +101,7 @@ def _create(version: int) -> Schema:
     additions: list[tuple[int, dict[str, Any]]] = [
         (19, {"description": _TEXT_OR_NULL}),
         (37, {"networks": {"oneOf": [properties["networks"], {"enum": ["auto", "none"]}]}}),
-        (52, {"tags": _TAGS}),
+        (52, {"tags": TAGS}),
         (
             63,
             {"trusted_image_certificates": {"type": ["array", "null"], "maxItems": 50, "items": {"type": "string"}}},
@@ -146,6 +147,8 @@ def _update(version: int) -> Schema:
         properties["description"] = _TEXT_OR_NULL
     if version >= 90:
         properties["hostname"] = _HOSTNAME if version < 94 else _FQDN
+    if version >= 104:
+        properties["pinned_availability_zone"] = {"anyOf": [NAME, {"type": "null"}]}
     return {
         "type": "object",
         "properties": {"server": {"type": "object", "properties": properties, "additionalProperties": False}},
@@ -161,7 +164,7 @@ def _by_version(make: Callable[[int], Schema], *starts: int) -> tuple[Versioned,
 
 
 CREATE = _by_version(_create, 1, 19, 32, 37, 42, 52, 57, 63, 74, 90, 94)
-UPDATE = _by_version(_update, 1, 19, 90, 94)
+UPDATE = _by_version(_update, 1, 19, 90, 94, 104)
 
 REBOOT = always(
     {

@@ -15,6 +15,7 @@ from kilonova.database import admission, ledger, membership, servers
 from kilonova.database.outgoing import Outgoing, quota_of, schedule_request
 from kilonova.messaging.contract import SCHEDULER
 from kilonova.model.action import DELETE
+from kilonova.model.errors import Conflict
 from kilonova.model.server import Server, TaskState
 from kilonova.web.call import Call, Reply
 from kilonova.web.routes import Route
@@ -148,11 +149,27 @@ def _update(connection: Connection, cloud: Deployment, call: Call) -> tuple[Serv
     server = find(connection, call, call.params["id"])
     body: dict[str, Any] = call.body["server"]
     values = {column: body[key] for key, column in _UPDATABLE.items() if key in body}
-    if "name" in values:
-        values["name"] = values["name"].strip()
+    if "pinned_availability_zone" in body:
+        _check_pin(server, body["pinned_availability_zone"])
+        values["requested_zone"] = body["pinned_availability_zone"]
     if values:
         servers.update(connection, server.id, **values, updated_at=cloud.clock.now())
     return _one(connection, cloud, call)
+
+
+def _check_pin(server: Server, zone: str | None) -> None:
+    """A server is let go from any zone, and pinned to none but the one it is in: 409 else."""
+    if zone is None or zone == server.requested_zone:
+        return
+    if server.requested_zone is not None:
+        raise Conflict(
+            "Cannot change pinned availability zone directly. Unpin first by setting pinned_availability_zone to null."
+        )
+    if zone != server.availability_zone:
+        raise Conflict(
+            f"Server can only be pinned to its current availability zone '{server.availability_zone}', "
+            f"but '{zone}' was requested."
+        )
 
 
 async def delete(cloud: Deployment, call: Call) -> Reply:
@@ -204,7 +221,7 @@ ROUTES = [
         rule="os_compute_api:servers:update",
         role="member",
         body=server_schemas.UPDATE,
-        summary="Change name, description, access addresses, hostname",
+        summary="Change name, description, access addresses, hostname, pinned zone",
     ),
     Route(
         method="DELETE",
