@@ -48,9 +48,13 @@ async def replace(cloud: Deployment, call: Call) -> Reply:
 async def put(cloud: Deployment, call: Call) -> Reply:
     """Set one item, which body and path must name alike."""
     item: Items = call.body["meta"]
-    if call.params["id"] not in item:
-        raise Invalid("Request body and URI mismatch")
-    await cloud.database.run(_change, cloud, call, lambda old: old | item)
+
+    def change(old: Items) -> Items:
+        if call.params["id"] not in item:
+            raise Invalid("Request body and URI mismatch")
+        return old | item
+
+    await cloud.database.run(_change, cloud, call, change)
     return Reply(200, {"meta": item})
 
 
