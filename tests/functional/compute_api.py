@@ -43,6 +43,7 @@ MODULES = (
     "server_metadata",
     "server_tags",
     "server_ips",
+    "server_groups",
 )
 
 CALLERS = {

@@ -41,6 +41,7 @@ BODIES: dict[str, Any] = {
     "PUT /servers/{server_id}/tags": {"tags": ["a"]},
     "PUT /servers/{server_id}/tags/{id}": None,
     "POST /servers/{server_id}/migrations/{id}/action force_complete": {"force_complete": None},
+    "POST /os-server-groups": {"server_group": {"name": "g", "policies": ["affinity"]}},
     "POST /flavors": {"flavor": {"name": "f", "ram": 64, "vcpus": 1, "disk": 1}},
     "PUT /flavors/{id}": {"flavor": {"description": "d"}},
     "POST /flavors/{id}/action addTenantAccess": {"addTenantAccess": {"tenant": "t"}},

@@ -13,6 +13,7 @@ from kilonova.api.compute import (
     rules,
     rules_servers,
     server_actions,
+    server_groups,
     server_ips,
     server_metadata,
     server_migrations,
@@ -49,6 +50,7 @@ _MODULES = (
     server_metadata,
     server_tags,
     server_ips,
+    server_groups,
 )
 
 

@@ -71,6 +71,24 @@ def _network(tag: bool) -> Schema:
     return {"type": "array", "items": {"type": "object", "properties": properties, "additionalProperties": False}}
 
 
+_UUIDS: Schema = {"type": "array", "items": _UUID}
+_TEXT: Schema = {"type": "string", "maxLength": 255}
+_HINTS: Schema = {
+    "type": "object",
+    "properties": {
+        "group": {"anyOf": [_UUID, _UUIDS]},
+        "different_host": {"anyOf": [_UUID, _UUIDS]},
+        "same_host": {"anyOf": [{"type": "string"}, _UUIDS]},
+        "query": {"type": ["string", "object"]},
+        "target_cell": _TEXT,
+        "different_cell": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]},
+        "build_near_host_ip": {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]},
+        "cidr": {"type": "string", "pattern": r"^/[0-9a-f.:]+$"},
+    },
+    "additionalProperties": True,
+}
+
+
 def _create(version: int) -> Schema:
     """The schema of ``POST /servers`` at one minor; each addition stands with the minor that brought it."""
     properties: dict[str, Any] = {
@@ -118,7 +136,6 @@ def _create(version: int) -> Schema:
         properties["personality"] = {"type": "array", "items": {"type": "object"}}
     if version >= 37:
         required.append("networks")
-    hints: Schema = {"type": "object", "additionalProperties": True}
     return {
         "type": "object",
         "properties": {
@@ -128,8 +145,8 @@ def _create(version: int) -> Schema:
                 "required": required,
                 "additionalProperties": False,
             },
-            "os:scheduler_hints": hints,
-            "OS-SCH-HNT:scheduler_hints": hints,
+            "os:scheduler_hints": _HINTS,
+            "OS-SCH-HNT:scheduler_hints": _HINTS,
         },
         "required": ["server"],
         "additionalProperties": False,
