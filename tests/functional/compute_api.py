@@ -44,6 +44,7 @@ MODULES = (
     "server_tags",
     "server_ips",
     "server_groups",
+    "aggregates",
 )
 
 CALLERS = {

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, ledger, outcomes, server_groups, servers
+from kilonova.database import actions, aggregates, ledger, outcomes, server_groups, servers
 from kilonova.database.outgoing import Outgoing, step_message
 from kilonova.messaging.contract import Need, TimelineEvent
 from kilonova.model.action import Action, ActionState, Performer, Remedy, Step, host_of_step
@@ -29,7 +29,7 @@ _OPEN = (ActionState.PENDING, ActionState.RUNNING)
 
 
 class ClaimLost(Exception):
-    """The host filled up, or its servers changed, between the decision and the claim; the transaction is rolled back."""
+    """The host filled up, or its servers or zone changed, between the decision and the claim; the transaction is rolled back."""
 
 
 # --- nova-scheduler ----------------------------------------------------------------------------------------
@@ -77,6 +77,8 @@ def place(
     if group_id is not None and not server_groups.claim_place(connection, group_id, server_id, host):
         raise ClaimLost(host)
     if not ledger.claim(connection, server_id=server_id, project_id=project_id, host=host, need=need, now=now):
+        raise ClaimLost(host)
+    if aggregates.zone_of(connection, host) != zone:  # asked with the host's row held: a zone with servers stays
         raise ClaimLost(host)
     actions.record(connection, action_id, events)
 

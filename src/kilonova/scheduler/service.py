@@ -85,6 +85,9 @@ class Scheduler:
         for attempt in range(_TRIES):
             view = await self._look(request, fresh=attempt > 0)
             decision = self._decide(view, request)
+            if decision.row is None and attempt == 0:  # before saying no: the view may be a second old
+                view = await self._look(request, fresh=True)
+                decision = self._decide(view, request)
             if decision.row is None:
                 decision = await self._patiently(request, decision)
                 view = await self._look(request)
