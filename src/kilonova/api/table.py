@@ -1,6 +1,7 @@
 """The Compute API's one route table, put together from the modules of its resources."""
 
 from kilonova.api.compute import (
+    aggregate_images,
     aggregates,
     extensions,
     flavors,
@@ -13,11 +14,14 @@ from kilonova.api.compute import (
     rules,
     rules_servers,
     server_actions,
+    server_diagnostics,
     server_groups,
     server_ips,
     server_metadata,
     server_migrations,
+    server_password,
     server_tags,
+    server_topology,
     servers,
     services,
     usage,
@@ -51,6 +55,10 @@ _MODULES = (
     server_tags,
     server_ips,
     server_groups,
+    server_diagnostics,
+    server_topology,
+    server_password,
+    aggregate_images,
 )
 
 
