@@ -49,6 +49,8 @@ MODULES = (
     "server_topology",
     "server_password",
     "aggregate_images",
+    "hosts",
+    "usage_audit",
 )
 
 CALLERS = {

@@ -47,6 +47,7 @@ BODIES: dict[str, Any] = {
     "POST /os-aggregates/{id}/action remove_host": {"remove_host": {"host": "h"}},
     "POST /os-aggregates/{id}/action set_metadata": {"set_metadata": {"metadata": {}}},
     "POST /os-aggregates/{id}/images": {"cache": [{"id": UNKNOWN}]},
+    "PUT /os-hosts/{id}": {"status": "disable"},
     "POST /os-server-groups": {"server_group": {"name": "g", "policies": ["affinity"]}},
     "POST /flavors": {"flavor": {"name": "f", "ram": 64, "vcpus": 1, "disk": 1}},
     "PUT /flavors/{id}": {"flavor": {"description": "d"}},

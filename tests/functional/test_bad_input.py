@@ -21,6 +21,7 @@ NOT_OFFERED = {row.key for row in ROWS if row.route.handler is refuse}
 """Writes that the network API has and this cloud has not: 501, whatever they are about."""
 OWN = {
     **{row.key: {400} for row in ROWS if row.route.path.startswith("/os-aggregates/{id}")},  # a number
+    "GET /os-instance_usage_audit_log/{id}": {400},  # a date
     "DELETE /os-services/{id}": {400},  # a number below 2.53
     "POST /v3/users/{user_id}/password": {403},
     "POST /v3/users/{user_id}/application_credentials": {403},

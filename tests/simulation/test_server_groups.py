@@ -166,3 +166,14 @@ async def test_nobody_names_a_host_by_a_hint(world: World, client: Client) -> No
     server = await client.until(answer.json()["server"]["id"], "ACTIVE")
     assert server["tenant_id"] == ADMIN.project_id
     assert (server["OS-EXT-SRV-ATTR:host"], server["scheduler_hints"]) == ("host2", {})
+
+
+async def test_a_user_may_have_less_than_the_project(world: World, client: Client) -> None:
+    quota = {"quota_set": {"instances": 2}}
+    path = "/os-quota-sets/p1?user_id=u1"
+    assert (await client("PUT", path, quota, token="admin", version="2.57")).status_code == 200
+    body = {"server": {"name": "x", "imageRef": IMAGE, "flavorRef": "1", "networks": "auto"}}
+    answers = await asyncio.gather(*(client("POST", "/servers", body) for _ in range(5)))
+    assert Counter(answer.status_code for answer in answers) == {202: 2, 403: 3}
+    usage = (await client("GET", "/os-quota-sets/p1/detail")).json()["quota_set"]
+    assert usage["instances"]["in_use"] == 2

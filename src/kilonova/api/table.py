@@ -5,6 +5,7 @@ from kilonova.api.compute import (
     aggregates,
     extensions,
     flavors,
+    hosts,
     hypervisors,
     instance_actions,
     keypairs,
@@ -25,6 +26,7 @@ from kilonova.api.compute import (
     servers,
     services,
     usage,
+    usage_audit,
     versions,
     zones,
 )
@@ -59,6 +61,8 @@ _MODULES = (
     server_topology,
     server_password,
     aggregate_images,
+    hosts,
+    usage_audit,
 )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kilonova.database import ledger
+from kilonova.database import ledger, user_quotas
 from kilonova.database.tables import server_group_members as members
 from kilonova.database.tables import server_groups as groups
 from kilonova.database.tables import servers
@@ -51,6 +51,7 @@ def insert(
         raise QuotaExceeded("Quota exceeded, too many server groups.") from None
     row = {"id": group_id, "project_id": project_id, "user_id": user_id, "name": name, "policy": str(policy)}
     connection.execute(groups.insert(), {**row, "rules": dict(rules), "placements": 0, "created_at": now})
+    user_quotas.check(connection, project_id, user_id)
     return get(connection, group_id, None)
 
 

@@ -12,6 +12,7 @@ from kilonova.database.metadata import table as _table
 from kilonova.database.resource_tables import aggregate_hosts as aggregate_hosts
 from kilonova.database.resource_tables import aggregates as aggregates
 from kilonova.database.resource_tables import console_tokens as console_tokens
+from kilonova.database.resource_tables import quota_user_limits as quota_user_limits
 from kilonova.database.resource_tables import server_group_members as server_group_members
 from kilonova.database.resource_tables import server_groups as server_groups
 from kilonova.database.resource_tables import server_migrations as server_migrations

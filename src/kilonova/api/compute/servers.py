@@ -11,7 +11,7 @@ from kilonova.api.compute.links import resource_links
 from kilonova.api.compute.server_filters import read_listing
 from kilonova.api.compute.submission import find, received, send, submit
 from kilonova.api.paging import links
-from kilonova.database import admission, ledger, membership, server_groups, servers
+from kilonova.database import admission, ledger, membership, server_groups, servers, user_quotas
 from kilonova.database.outgoing import Outgoing, quota_of, schedule_request
 from kilonova.messaging.contract import SCHEDULER
 from kilonova.model.errors import Conflict
@@ -65,10 +65,11 @@ async def _admit(
 
 
 def _create(connection: Connection, /, group_id: str | None, **request: Any) -> None:
-    """Servers are in their group as soon as they are there."""
+    """Servers are in their group, and counted against their user's own limits, as soon as they are there."""
     admission.create(connection, **request)
+    rows = request["server_rows"]
+    user_quotas.check(connection, rows[0]["project_id"], rows[0]["user_id"])
     if group_id is not None:
-        rows = request["server_rows"]
         ids = [row["id"] for row in rows]
         server_groups.join(connection, group_id, ids, rows[0]["project_id"], request["quota_defaults"])
 
