@@ -7,28 +7,17 @@ their unit in the name. Rows of deleted servers stay, with ``deleted_at`` set, a
 
 import sqlalchemy as sa
 
+from kilonova.database.metadata import metadata as metadata
+from kilonova.database.metadata import table as _table
+from kilonova.database.resource_tables import aggregate_hosts as aggregate_hosts
+from kilonova.database.resource_tables import aggregates as aggregates
+from kilonova.database.resource_tables import console_tokens as console_tokens
+from kilonova.database.resource_tables import quota_user_limits as quota_user_limits
+from kilonova.database.resource_tables import server_group_members as server_group_members
+from kilonova.database.resource_tables import server_groups as server_groups
+from kilonova.database.resource_tables import server_migrations as server_migrations
+from kilonova.database.resource_tables import server_passwords as server_passwords
 from kilonova.database.types import Id, Json, LongText, Moment, Name, Sequence
-
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-
-def _table(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
-    return sa.Table(
-        name,
-        metadata,
-        *columns,
-        mysql_charset="utf8mb4",
-        mysql_collate="utf8mb4_bin",  # names are compared as Nova's clients expect: exactly
-        mysql_engine="InnoDB",
-    )
-
 
 # --- servers and what is done to them ----------------------------------------------------------------------
 

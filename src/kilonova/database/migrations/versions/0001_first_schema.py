@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+from kilonova.database.migrations import resources
 from kilonova.database.types import Json, LongText, Sequence
 
 revision = "0001"
@@ -10,6 +11,7 @@ down_revision = None
 
 
 def upgrade() -> None:
+    resources.create_tables()
     op.create_table(
         "action_events",
         sa.Column("seq", Sequence, autoincrement=True, nullable=False),
