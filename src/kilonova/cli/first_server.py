@@ -35,13 +35,14 @@ _REAL = {
     "os_admin_user": "cirros",
 }
 _IMITATED = {
-    "name": "empty-disk",
+    "name": "cirros-imitated-0.1-x86_64-disk",
     "disk_format": "raw",
     "container_format": "bare",
     "visibility": "public",
     "min_disk": 0,
     "min_ram": 0,
-    "description": "One MiB of zeros. The hosts of this cloud are imitated, so no guest ever reads it.",
+    "description": "One MiB of zeros, under a name that scripts made for DevStack find. The hosts of this cloud are "
+    "imitated, so no guest ever reads it.",
 }
 
 
