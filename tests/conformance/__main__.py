@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.conformance import tempest
+from tests.conformance import shapes, tempest
 from tests.conformance.judged_cloud import JudgedCloud
 from tests.conformance.outcomes import Outcome, summary
 
@@ -25,14 +25,22 @@ def main() -> int:
     part = parts.add_parser("tempest", help="Tempest's tests of Compute")
     part.add_argument("--base", action="append", choices=tempest.BASES, help="lowest microversion; may be repeated")
     part.add_argument("--only", help="a pattern of test ids")
+    part.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.OPTION=VALUE", help="another tempest.conf"
+    )
     part.add_argument("--seconds", type=float, default=1200.0, help="at most this long for one sweep")
+    part = parts.add_parser("shapes", help="requests made out of Nova's schemas")
+    part.add_argument("--only", help="a part of method, path or body")
     asked = parser.parse_args()
     directory = asked.directory or Path(tempfile.mkdtemp(prefix="kilonova-conformance-"))
     print(f"everything is kept in {directory}")
     failed = 0
     with JudgedCloud(directory).running() as cloud:
+        if asked.part == "shapes":
+            print(f"shapes: answers by status {shapes.run(cloud, asked.only)}")
+            return 0
         for base in asked.base or ["2.1"]:
-            outcomes = tempest.run(cloud, base, asked.only, asked.seconds)
+            outcomes = tempest.run(cloud, base, asked.only, asked.seconds, asked.set)
             failed += show(f"Tempest from {base}", outcomes)
     return 1 if failed else 0
 

@@ -40,7 +40,7 @@ class JudgedCloud:
         self.port, self._backend_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._http = httpx.Client(base_url=self.url, timeout=60.0, trust_env=False)
-        self._project_id = ""
+        self.token = ""
 
     # --- life --------------------------------------------------------------------------------------------
 
@@ -112,8 +112,8 @@ class JudgedCloud:
         scope = {"project": {"name": "admin", "domain": domain}}
         body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
         answer = self._http.post("/identity/v3/auth/tokens", json=body).raise_for_status()
-        self._http.headers["x-auth-token"] = answer.headers["x-subject-token"]
-        self._project_id = answer.json()["token"]["project"]["id"]
+        self.token = answer.headers["x-subject-token"]
+        self._http.headers["x-auth-token"] = self.token
 
     def get(self, path: str, **query: str) -> Any:
         """An answer's document."""

@@ -2,10 +2,11 @@
 
 import configparser
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.conformance.judged_cloud import HOSTS, JudgedCloud, judges
-from tests.conformance.outcomes import Outcome, read_outcomes
+from tests.conformance.outcomes import Outcome, of_every_test, read_outcomes
 
 BASES = ("2.1", "2.53", "2.75", "2.90", "2.104")
 """The lowest microversion of a sweep: each class runs at the greater of this and its own."""
@@ -86,17 +87,33 @@ def configuration(cloud: JudgedCloud, base: str, workspace: Path) -> configparse
     return parser
 
 
-def run(cloud: JudgedCloud, base: str, only: str | None, seconds: float) -> list[Outcome]:
-    """One sweep from microversion ``base`` up; ``only`` is a further pattern of ids. Raises ``TimeoutExpired``."""
+def run(
+    cloud: JudgedCloud, base: str, only: str | None, seconds: float, changes: Sequence[str] = ()
+) -> list[Outcome]:
+    """One sweep from microversion ``base`` up; ``only`` is a further pattern of ids, ``changes`` are options to try
+    out (section.option=value). Raises ``TimeoutExpired``."""
     workspace = cloud.directory / f"tempest-{base}"
     (workspace / "etc").mkdir(parents=True, exist_ok=True)
     with (workspace / "etc" / "tempest.conf").open("w") as file:
-        configuration(cloud, base, workspace).write(file)
+        settings = configuration(cloud, base, workspace)
+        for change in changes:
+            name, _, value = change.partition("=")
+            settings.set(*name.split(".", 1), value)
+        settings.write(file)
     top = next((judges() / "lib").glob("python3*/site-packages"))
     discover = f"test_path={top}/tempest/test_discover\ntop_dir={top}\ngroup_regex=([^\\.]*\\.)*\n"
     (workspace / ".stestr.conf").write_text(f"[DEFAULT]\n{discover}")
     pattern = CHOSEN if only is None else f"(?={CHOSEN}).*(?:{only})"
-    command = [str(judges() / "bin" / "tempest"), "run", "--regex", pattern, "--concurrency", "2"]
+    subprocess.run([judges() / "bin" / "stestr", "init"], cwd=workspace, capture_output=True, check=False)
+    program = str(judges() / "bin" / "tempest")
+    listed = subprocess.run(
+        [program, "run", "--regex", pattern, "--list-tests"],
+        cwd=workspace,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    command = [program, "run", "--regex", pattern, "--concurrency", "2"]
     with (workspace / "run.log").open("w") as log:
         subprocess.run(command, cwd=workspace, stdout=log, stderr=subprocess.STDOUT, check=False, timeout=seconds)
-    return read_outcomes(workspace)
+    return of_every_test(read_outcomes(workspace), [line for line in listed if line.startswith("tempest.")])
