@@ -9,7 +9,8 @@ from kilonova import identity, image, network
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.front import Front
 from kilonova.api.http_server import HttpServer
-from kilonova.api.table import compute_application
+from kilonova.api.openapi import openapi
+from kilonova.api.table import compute_application, compute_routes
 from kilonova.config import Config
 from kilonova.database.connection import Database
 from kilonova.messaging.bus import Bus
@@ -53,7 +54,8 @@ class ApiServer:
                     "/identity": identity.application(neighbours.identity, overrides=overrides),
                     "/image": image.application(neighbours.images, tokens=tokens, overrides=overrides),
                     "/network": network.application(neighbours.networks, tokens=tokens, overrides=overrides),
-                }
+                },
+                lambda: openapi(compute_routes(), "/compute"),
             ),
             config.api.host,
             config.api.port,
