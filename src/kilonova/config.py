@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kilonova.model.action import Limits
 from kilonova.model.errors import Misconfigured
+from kilonova.model.remedies import Limits
 
 
 class Section(BaseModel):

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from kilonova.api.compute import boot
 from kilonova.api.compute import servers as servers_api
 from kilonova.compute import agent, build, reconcile, step, workplace
+from kilonova.compute.operations import OPERATIONS
 from kilonova.conductor import hosts, steps, sweep
 from kilonova.database import actions, admission, engine, ledger, networks, servers, tables
 from kilonova.database.outgoing import quota_of
@@ -138,24 +139,24 @@ def a_claim_stays_with_the_host_that_failed(patch: Patch) -> None:
 def guests_run_before_they_are_confirmed(patch: Patch) -> None:
     """The guest's first instruction comes before the commit."""
 
-    async def hasty(run: step.StepRun, driver: Any, clock: Any) -> None:
+    async def hasty(run: step.StepRun, tools: Any) -> None:
         finish = run.finish
 
         async def release_first(power_state: int | None = None) -> None:
             assert run.asked.guest is not None
-            await driver.release(run.asked.server_id)
+            await tools.driver.release(run.asked.server_id)
             await finish(power_state)
 
         run.finish = release_first  # type: ignore[method-assign]
-        await build.build(run, driver, clock)
+        await build.build(run, tools)
 
-    patch.setattr(agent, "build", hasty)
+    patch.setitem(OPERATIONS, "build", hasty)
 
 
 def nothing_is_undone_when_stale(patch: Patch) -> None:
     """Who lost its action leaves what it made, and reconcile does not look for it."""
 
-    async def untidy(run: step.StepRun, driver: Any, clock: Any) -> None:
+    async def untidy(run: step.StepRun, tools: Any) -> None:
         finish = run.finish
 
         async def ignoring(power_state: int | None = None) -> None:
@@ -165,12 +166,12 @@ def nothing_is_undone_when_stale(patch: Patch) -> None:
                 raise Unavailable("left as it is") from None
 
         run.finish = ignoring  # type: ignore[method-assign]
-        await build.build(run, driver, clock)
+        await build.build(run, tools)
 
     async def blind(self: Any, listed: Any) -> None:
         return None
 
-    patch.setattr(agent, "build", untidy)
+    patch.setitem(OPERATIONS, "build", untidy)
     patch.setattr(reconcile.Reconciler, "_remove", blind)
 
 
@@ -256,10 +257,10 @@ def power_is_reported_blindly(patch: Patch) -> None:
 def a_delete_skips_the_host(patch: Patch) -> None:
     """The conductor's rows go, the guest stays, and reconcile is not told that it must go."""
 
-    async def destroy(run: step.StepRun, driver: Any) -> None:
+    async def destroy(run: step.StepRun, tools: Any) -> None:
         await run.finish()
 
-    patch.setattr(agent, "destroy", destroy)
+    patch.setitem(OPERATIONS, "destroy", destroy)
     patch.setattr(hosts.Hosts, "_gone", lambda self, connection, asked, here: [])
 
 
@@ -276,15 +277,15 @@ def steps_end_in_silence(patch: Patch) -> None:
 def a_stop_is_recorded_first(patch: Patch) -> None:
     """The database says SHUTOFF before the guest is off, and whoever dies in between leaves it running."""
 
-    async def power_off(run: step.StepRun, driver: Any, grace: float) -> None:
+    async def power_off(run: step.StepRun, tools: Any) -> None:
         await run.finish(PowerState.SHUTDOWN)
         await asyncio.sleep(0)
-        await driver.power_off(run.asked.server_id, grace)
+        await tools.driver.power_off(run.asked.server_id, tools.grace)
 
     async def compare(self: Any, server: Any, listed: Any) -> Any:
         return None
 
-    patch.setattr(agent, "power_off", power_off)
+    patch.setitem(OPERATIONS, "power_off", power_off)
     patch.setattr(reconcile.Reconciler, "_compare", compare)
 
 

@@ -15,9 +15,11 @@ from kilonova.database.connection import Database
 from kilonova.database.outgoing import Outgoing
 from kilonova.database.tables import actions as table
 from kilonova.messaging.bus import Bus
-from kilonova.model.action import KINDS, Action, Performer, remedy
+from kilonova.model.action import Action, Performer
 from kilonova.model.clock import Clock
 from kilonova.model.errors import KilonovaError, Stale, Unavailable
+from kilonova.model.kinds.catalog import KINDS
+from kilonova.model.remedies import remedy
 from kilonova.telemetry.timeline import Timeline
 
 log = structlog.get_logger()
@@ -98,8 +100,7 @@ class Sweep:
         return True
 
     def _remedy(self, connection: Connection, action: Action) -> Outgoing | None:
-        server = servers.find(connection, action.server_id)
-        host = server.host if server is not None else None
+        host = action.on_host
         step = KINDS[action.kind].step(action.step)
         now = self._clock.now()
         host_up = step.performer is not Performer.COMPUTE or self._may_be_up(connection, host, now)
