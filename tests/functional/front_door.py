@@ -31,6 +31,7 @@ _PORT = {"port": {"name": "mine"}}
 _SHORT = {"name": "x"}
 _KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHzrgxMGIU4Z6u4jTPXUPJRNMkZcXJbAoAbTs0vVKnwX a@b"
 BODIES: dict[str, Any] = {
+    "POST /servers": {"server": {"name": "x", "flavorRef": "1", "imageRef": UNKNOWN}},
     "PUT /servers/{id}": {"server": {"name": "other"}},
     "POST /servers/{id}/action os-start": {"os-start": None},
     "POST /servers/{id}/action os-stop": {"os-stop": None},
