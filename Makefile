@@ -104,7 +104,7 @@ $(JUDGES)/installed: constraints-conformance.txt
 	@./tools/python-environment $(JUDGES)
 	@echo "Installing Nova, Tempest and the clients into $(JUDGES) …"
 	@$(JUDGES)/bin/pip install $(INSTALL) -c constraints-conformance.txt \
-		nova tempest openstacksdk python-openstackclient python-novaclient
+		nova tempest openstacksdk python-openstackclient python-novaclient oslotest requests-mock ddt
 	@touch $@
 
 # Without root the cloud still serves, with imitated hosts; `kilonova start` says what is missing.

@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.conformance import shapes, tempest
+from tests.conformance import shapes, suites, tempest
 from tests.conformance.judged_cloud import JudgedCloud
 from tests.conformance.outcomes import Outcome, summary
 
@@ -31,6 +31,10 @@ def main() -> int:
     part.add_argument("--seconds", type=float, default=1200.0, help="at most this long for one sweep")
     part = parts.add_parser("shapes", help="requests made out of Nova's schemas")
     part.add_argument("--only", help="a part of method, path or body")
+    for name, suite in suites.SUITES.items():
+        part = parts.add_parser(name, help=f"the functional tests of {suite.title}")
+        part.add_argument("--only", help="a pattern of test ids")
+        part.add_argument("--seconds", type=float, default=1200.0, help="at most this long")
     asked = parser.parse_args()
     directory = asked.directory or Path(tempfile.mkdtemp(prefix="kilonova-conformance-"))
     print(f"everything is kept in {directory}")
@@ -39,6 +43,9 @@ def main() -> int:
         if asked.part == "shapes":
             print(f"shapes: answers by status {shapes.run(cloud, asked.only)}")
             return 0
+        if asked.part in suites.SUITES:
+            outcomes = suites.run(cloud, asked.part, asked.only, asked.seconds)
+            return 1 if show(suites.SUITES[asked.part].title, outcomes) else 0
         for base in asked.base or ["2.1"]:
             outcomes = tempest.run(cloud, base, asked.only, asked.seconds, asked.set)
             failed += show(f"Tempest from {base}", outcomes)

@@ -1,7 +1,10 @@
 """What became of the tests of a stestr run: passed, failed, skipped and why."""
 
+import contextlib
 import json
+import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -22,19 +25,39 @@ class Outcome:
 
 
 _CLASS = re.compile(r"(?:setUpClass|tearDownClass) \((.*)\)")
-_NEVER_RUN = Outcome("", "failed", "it was never run", 0.0)
+_NEVER_RUN = Outcome("", "failed", "it was not run to its end", 0.0)
 
 
-def read_outcomes(workspace: Path) -> list[Outcome]:
-    """The last run of a stestr workspace. Raises ``SystemExit`` if there was none."""
-    bin_directory = judges() / "bin"
-    stream = subprocess.run(
-        [bin_directory / "stestr", "last", "--subunit"], cwd=workspace, capture_output=True, check=False
-    ).stdout
-    if not stream:
-        raise SystemExit(f"no test ran; {workspace}/run.log tells why")
+def run_bounded(
+    command: list[str], workspace: Path, seconds: float, environment: dict[str, str] | None = None
+) -> list[Outcome]:
+    """Run a command that writes a subunit stream, for ``seconds`` at most; nothing of it is left running.
+
+    What had not ended by then has no outcome. Raises ``SystemExit`` if no test ran at all.
+    """
+    stream = workspace / "run.subunit"
+    with stream.open("wb") as out, (workspace / "run.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=workspace, env=environment, stdout=out, stderr=log, start_new_session=True
+        )
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            print(f"not done within {seconds:.0f} s: {' '.join(command[:3])} …")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return _read(stream)
+
+
+def _read(stream: Path) -> list[Outcome]:
+    content = stream.read_bytes()
+    if not content:
+        raise SystemExit(f"no test ran; {stream.parent}/run.log tells why")
     reader = Path(__file__).with_name("subunit_reader.py")
-    read = subprocess.run([bin_directory / "python", reader], input=stream, cwd=ROOT, capture_output=True, check=True)
+    command = [judges() / "bin" / "python", reader]
+    read = subprocess.run(command, input=content, cwd=ROOT, capture_output=True, check=True)
     return [Outcome(**json.loads(line)) for line in read.stdout.splitlines()]
 
 

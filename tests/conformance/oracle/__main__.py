@@ -1,7 +1,7 @@
 """Ask Nova. Run by a Python that has it, from the root of the repository:
 
     python -m tests.conformance.oracle judge [--json] RECORDING…
-    python -m tests.conformance.oracle operations | requests
+    python -m tests.conformance.oracle operations | requests | policies
 
 ``judge`` ends with 1 if any call was wrong, or none was judged.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.conformance.oracle.judge import KNOWN, Violation, judge
 from tests.conformance.oracle.operations import Operation, operations
+from tests.conformance.oracle.policies import least_roles
 from tests.conformance.oracle.requests import requests
 
 
@@ -26,9 +27,13 @@ def main() -> int:
     judging.add_argument("--json", action="store_true")
     parts.add_parser("operations")
     parts.add_parser("requests")
+    parts.add_parser("policies")
     asked = parser.parse_args()
     if asked.part == "operations":
         print(json.dumps([_described(operation) for operation in operations()]))
+        return 0
+    if asked.part == "policies":
+        print(json.dumps(least_roles()))
         return 0
     if asked.part == "requests":
         for request in requests():
@@ -43,6 +48,7 @@ def _described(operation: Operation) -> dict[str, object]:
         "method": operation.method,
         "path": operation.path,
         "action": operation.action,
+        "name": operation.name,
         "since": since,
         "until": until,
         "removed": operation.removed,
@@ -51,17 +57,20 @@ def _described(operation: Operation) -> dict[str, object]:
 
 def _judge(recordings: list[Path], *, as_json: bool) -> int:
     calls: Counter[str] = Counter()
+    good: Counter[str] = Counter()
     wrong: list[Violation] = []
     for recording in recordings:
         with recording.open() as lines:
             for line in lines:
-                operation, violations = judge(json.loads(line))
+                entry = json.loads(line)
+                operation, violations = judge(entry)
                 if operation is not None:
                     calls[operation.name] += 1
+                    good[operation.name] += entry["status"] < 300
                 wrong += violations
     unknown = [violation for violation in wrong if not violation.known]
     if as_json:
-        document = {"calls": calls, "violations": [vars(violation) for violation in unknown]}
+        document = {"calls": calls, "good": good, "violations": [vars(violation) for violation in unknown]}
         print(json.dumps(document | {"known": len(wrong) - len(unknown)}))
     else:
         _show(calls, wrong, unknown)
