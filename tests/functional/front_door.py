@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from kilonova import identity, image, network
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.front import Front
+from kilonova.api.openapi import openapi
 from kilonova.api.table import compute_application, compute_routes
 from kilonova.config import Config
 from kilonova.database.flavors import seed_flavors
@@ -30,6 +31,7 @@ _PORT = {"port": {"name": "mine"}}
 _SHORT = {"name": "x"}
 _KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHzrgxMGIU4Z6u4jTPXUPJRNMkZcXJbAoAbTs0vVKnwX a@b"
 BODIES: dict[str, Any] = {
+    "POST /servers": {"server": {"name": "x", "flavorRef": "1", "imageRef": UNKNOWN}},
     "PUT /servers/{id}": {"server": {"name": "other"}},
     "POST /servers/{id}/action os-start": {"os-start": None},
     "POST /servers/{id}/action os-stop": {"os-stop": None},
@@ -185,7 +187,8 @@ async def front_door(directory: Path) -> AsyncIterator[Door]:
         random=cloud.rng,
         host="control",
     )
-    front = Front({**cloud.applications, "/compute": compute_application(deployment, cloud.identity)})
+    compute = compute_application(deployment, cloud.identity)
+    front = Front({**cloud.applications, "/compute": compute}, lambda: openapi(compute_routes(), "/compute"))
     transport = httpx.ASGITransport(app=front)
     async with httpx.AsyncClient(transport=transport, base_url="http://cloud.test:8774") as http:
         door = Door(cloud, http)

@@ -7,6 +7,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.api.compute import boot, server_schemas, server_views
 from kilonova.api.compute.deployment import Deployment
+from kilonova.api.compute.inputs import as_address
 from kilonova.api.compute.links import resource_links
 from kilonova.api.compute.server_filters import read_listing
 from kilonova.api.compute.submission import find, received, send, submit
@@ -156,6 +157,7 @@ _UPDATABLE = {
     "OS-DCF:diskConfig": "disk_config",
     "hostname": "hostname",
 }
+_ADDRESSES = frozenset({"access_ip_v4", "access_ip_v6"})
 
 
 def _update(connection: Connection, cloud: Deployment, call: Call) -> tuple[Server, bool, list[str]]:
@@ -165,6 +167,7 @@ def _update(connection: Connection, cloud: Deployment, call: Call) -> tuple[Serv
     if "pinned_availability_zone" in body:
         _check_pin(server, body["pinned_availability_zone"])
         values["requested_zone"] = body["pinned_availability_zone"]
+    values |= {column: as_address(values[column]) for column in _ADDRESSES & values.keys()}
     if values:
         servers.update(connection, server.id, **values, updated_at=cloud.clock.now())
     return _one(connection, cloud, call)
