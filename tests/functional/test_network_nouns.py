@@ -53,7 +53,7 @@ async def subnet_on(client: Networking, cidr: str = "10.1.0.0/24", **more: Any) 
 
 
 async def test_life_of_a_network(cloud: Neighbours, demo: Networking) -> None:
-    made = await demo.make("network", name="n1", description="d", mtu=1400)
+    made = await demo.make("network", name="n1", description="d", mtu="1400", admin_state_up="True")
     assert made["project_id"] == made["tenant_id"] == cloud.bootstrapped.demo_project_id
     assert made["mtu"] == 1400 and made["shared"] is False and made["subnets"] == [] and made["tags"] == []
     url = f"networks/{made['id']}"
@@ -323,6 +323,8 @@ async def test_quotas(cloud: Neighbours, demo: Networking, admin: Networking) ->
     await demo.make("network")
     first = (await demo.make("network"))["id"]
     message = await demo.refused("OverQuota", "POST networks", {"network": {}})
+    below = {"quota": {"network": 1, "check_limit": True}}
+    await admin.refused("QuotaLimitExceeded", f"PUT quotas/{project}", below, 400)
     assert "network" in message
     details = (await demo(f"GET quotas/{project}/details"))["quota"]
     assert details["network"] == {"limit": 2, "used": 2, "reserved": 0} and details["subnet"]["limit"] == -1

@@ -20,7 +20,7 @@ from kilonova.network.addresses import read_address
 from kilonova.network.allocation import Segment, WantedIp, create_port, free_mac
 from kilonova.network.networks import NETWORKS
 from kilonova.network.port_views import PORTS
-from kilonova.network.resource import Resource, View, owner_of
+from kilonova.network.resource import Resource, View, owner_of, written
 from kilonova.network.service import EmbeddedNetworks
 from kilonova.web.call import Call, Reply
 from kilonova.web.moments import iso_z
@@ -74,7 +74,7 @@ FLOATING_IPS = Resource(
 
 async def create_floatingip(networks: EmbeddedNetworks, call: Call) -> Reply:
     """``POST /v2.0/floatingips``"""
-    body = call.body["floatingip"]
+    body = written(call, "floatingip")
     view = await networks.database.run(
         _create,
         networks.ids,
@@ -152,7 +152,7 @@ def _wanted(segment: Segment, body: dict[str, Any]) -> WantedIp:
 
 async def update_floatingip(networks: EmbeddedNetworks, call: Call) -> Reply:
     """``PUT /v2.0/floatingips/{id}``"""
-    body = call.body["floatingip"]
+    body = written(call, "floatingip")
     view = await networks.database.run(_update, call.caller, call.params["id"], body, networks.clock.now())
     return Reply(200, {"floatingip": view})
 

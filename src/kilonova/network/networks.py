@@ -14,7 +14,7 @@ from kilonova.model.context import Caller
 from kilonova.model.errors import Conflict, Invalid
 from kilonova.model.network import Network, Port, Subnet
 from kilonova.network import quotas
-from kilonova.network.resource import Resource, View, only_admins, owner_of
+from kilonova.network.resource import Resource, View, only_admins, owner_of, written
 from kilonova.network.service import EmbeddedNetworks
 from kilonova.network.shared import SHARED_NETWORK_ID
 from kilonova.web.call import Call, Reply
@@ -85,18 +85,18 @@ NETWORKS = Resource(kind=Network, name="network", title="Network", missing="Netw
 
 async def create_network(networks: EmbeddedNetworks, call: Call) -> Reply:
     """``POST /v2.0/networks``"""
-    body = call.body["network"]
+    body = written(call, "network")
     project_id = owner_of(call, body)
     only_admins(call.caller, "network", body, _ADMINS)
     network_id, now = networks.ids.uuid(), networks.clock.now()
-    written: dict[str, Any] = {"name": "", "mtu": networks.settings.mtu, **_written(body), **_provider(body)}
+    kept: dict[str, Any] = {"name": "", "mtu": networks.settings.mtu, **_kept(body), **_provider(body)}
     network = Network(
         id=network_id,
         project_id=project_id,
         bridge=bridge_name(network_id),
         created_at=now,
         updated_at=now,
-        **written,
+        **kept,
     )
     view = await networks.database.run(_create, call.caller, network, networks.settings.quotas)
     return Reply(201, {"network": view})
@@ -115,7 +115,7 @@ def _create(connection: Connection, caller: Caller, network: Network, limits: di
     return NETWORKS.view(connection, caller, network)
 
 
-def _written(body: dict[str, Any]) -> dict[str, Any]:
+def _kept(body: dict[str, Any]) -> dict[str, Any]:
     return {_COLUMNS[name]: value for name, value in body.items() if name in _COLUMNS}
 
 
@@ -136,7 +136,7 @@ def _provider(body: dict[str, Any]) -> dict[str, Any]:
 
 async def update_network(networks: EmbeddedNetworks, call: Call) -> Reply:
     """``PUT /v2.0/networks/{id}``"""
-    body = call.body["network"]
+    body = written(call, "network")
     only_admins(call.caller, "network", body, _ADMINS)
     view = await networks.database.run(_update, call.caller, call.params["id"], body, networks.clock.now())
     return Reply(200, {"network": view})
@@ -144,7 +144,7 @@ async def update_network(networks: EmbeddedNetworks, call: Call) -> Reply:
 
 def _update(connection: Connection, caller: Caller, network_id: str, body: dict[str, Any], now: int) -> View:
     network = NETWORKS.owned(connection, caller, network_id)
-    changes = _written(body)
+    changes = _kept(body)
     if any(name in body for name in _PROVIDER):
         raise Invalid("Invalid input for operation: Plugin does not support updating provider attributes.")
     if network.shared and changes.get("shared") is False and _used_by_others(connection, network):

@@ -24,7 +24,7 @@ from kilonova.network.allocation import create_port as insert_port
 from kilonova.network.default_group import default_group
 from kilonova.network.networks import NETWORKS
 from kilonova.network.port_views import PORTS
-from kilonova.network.resource import View, only_admins, owner_of
+from kilonova.network.resource import View, only_admins, owner_of, written
 from kilonova.network.security_groups import GROUPS
 from kilonova.network.service import EmbeddedNetworks
 from kilonova.web.call import Call, Reply
@@ -76,7 +76,7 @@ def _said(wanted: Iterable[WantedIp]) -> list[str]:
     return [entry.ip_address for entry in wanted if entry.ip_address is not None]
 
 
-def _written(body: dict[str, Any]) -> dict[str, Any]:
+def _kept(body: dict[str, Any]) -> dict[str, Any]:
     found = {_COLUMNS[name]: value for name, value in body.items() if name in _COLUMNS}
     if "mac_address" in found:
         found["mac_address"] = found["mac_address"].lower()
@@ -116,19 +116,19 @@ def _check_owner(caller: Caller, body: dict[str, Any]) -> None:
 
 async def create_port(networks: EmbeddedNetworks, call: Call) -> Reply:
     """``POST /v2.0/ports``"""
-    body = call.body["port"]
+    body = written(call, "port")
     project_id = owner_of(call, body)
     only_admins(call.caller, "port", body, _ADMINS)
     _check_owner(call.caller, body)
     now = networks.clock.now()
-    written: dict[str, Any] = {"mac_address": "", **_written(body)}
+    kept: dict[str, Any] = {"mac_address": "", **_kept(body)}
     port = Port(
         id=networks.ids.uuid(),
         network_id=body["network_id"],
         project_id=project_id,
         created_at=now,
         updated_at=now,
-        **written,
+        **kept,
     )
     secured = body.get("port_security_enabled")
     view = await networks.database.run(
@@ -188,7 +188,7 @@ def _check_security(connection: Connection, caller: Caller, port: Port, groups: 
 
 async def update_port(networks: EmbeddedNetworks, call: Call) -> Reply:
     """``PUT /v2.0/ports/{id}``"""
-    body = call.body["port"]
+    body = written(call, "port")
     only_admins(call.caller, "port", body, (*_ADMINS, "mac_address"))
     _check_owner(call.caller, body)
     view = await networks.database.run(_update, call.caller, call.params["id"], body, networks.clock.now())
@@ -197,7 +197,7 @@ async def update_port(networks: EmbeddedNetworks, call: Call) -> Reply:
 
 def _update(connection: Connection, caller: Caller, port_id: str, body: dict[str, Any], now: int) -> View:
     port = _locked(connection, caller, port_id)
-    asked, changes = _asked(body), _written(body)
+    asked, changes = _asked(body), _kept(body)
     changed = msgspec.structs.replace(port, **changes)
     if port.binding and any(
         getattr(port, name) != getattr(changed, name) for name in ("device_id", "device_owner", "mac_address", "host")

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from kilonova.database import networks as queries
-from kilonova.model.errors import Conflict, Forbidden, NotFound
+from kilonova.model.errors import Conflict, Forbidden, Invalid, NotFound
 from kilonova.model.network import (
     FloatingIp,
     Network,
@@ -90,15 +90,22 @@ async def update_quota(networks: EmbeddedNetworks, call: Call) -> Reply:
     """``PUT /v2.0/quotas/{project}``"""
     if not is_project_id(call.params["project_id"]):
         raise NotFound("There is no such project.")
-    wanted = {name: limit for name, limit in call.body["quota"].items() if name in networks.settings.quotas}
-    found = await networks.database.run(_set, networks.settings.quotas, call.params["project_id"], wanted)
+    wanted = {name: int(limit) for name, limit in call.body["quota"].items() if name in networks.settings.quotas}
+    checked = str(call.body["quota"].get("check_limit", False)).lower() in ("true", "1")
+    found = await networks.database.run(_set, networks.settings.quotas, call.params["project_id"], wanted, checked)
     return Reply(200, {"quota": found})
 
 
 def _set(
-    connection: Connection, defaults: Mapping[str, int], project_id: str, wanted: Mapping[str, int]
+    connection: Connection, defaults: Mapping[str, int], project_id: str, wanted: Mapping[str, int], checked: bool
 ) -> dict[str, int]:
     queries.lock_project(connection, project_id)
+    for kind, name in _NAMES.items() if checked else ():
+        used = queries.count(connection, kind, project_id)
+        if 0 <= wanted.get(name, -1) < used:
+            raise Invalid(
+                f"Quota limit {wanted[name]} for {name} is below the {used} in use.", name="QuotaLimitExceeded"
+            )
     queries.set_limits(connection, project_id, wanted)
     return _in_force(connection, defaults, project_id)
 

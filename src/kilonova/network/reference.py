@@ -10,6 +10,7 @@ _EXTENSIONS = {
     "net-mtu-writable": "Network MTU (writable)",
     "project-id": "project_id field enabled",
     "quotas": "Quota management support",
+    "quota-check-limit": "Quota engine limit check",
     "quota_details": "Quota details management support",
     "security-group": "security-group",
     "port-security": "Port Security",

@@ -104,6 +104,32 @@ def _one(connection: Connection, resource: Resource[R], caller: Caller, record_i
 
 # --- requests ----------------------------------------------------------------------------------------------
 
+_NUMBERS = {"mtu", "ip_version", "provider:segmentation_id"}
+_FLAGS = {
+    "admin_state_up",
+    "shared",
+    "router:external",
+    "is_default",
+    "port_security_enabled",
+    "enable_dhcp",
+    "stateful",
+    "distributed",
+    "ha",
+}
+
+
+def written(call: Call, name: str) -> dict[str, Any]:
+    """The object in a request's body; numbers and truth values that were written as texts (``openstack`` does) are those."""
+    return {key: _plain(key, value) for key, value in call.body[name].items()}
+
+
+def _plain(key: str, value: Any) -> Any:
+    if key in _NUMBERS and isinstance(value, str):
+        return int(value)
+    if key in _FLAGS and value is not None:
+        return str(value).lower() in ("true", "1")
+    return value
+
 
 def owner_of(call: Call, body: Mapping[str, Any]) -> str:
     """Whose the new thing is: the caller's project's, or the one an administrator names."""

@@ -19,7 +19,7 @@ from kilonova.network import quotas
 from kilonova.network.addresses import read_address, read_prefix
 from kilonova.network.allocation import Segment, WantedIp, create_port, free_mac
 from kilonova.network.networks import NETWORKS
-from kilonova.network.resource import Resource, View, only_admins, owner_of
+from kilonova.network.resource import Resource, View, only_admins, owner_of, written
 from kilonova.network.service import EmbeddedNetworks
 from kilonova.web.call import Call, Reply
 from kilonova.web.moments import iso_z
@@ -77,7 +77,7 @@ ROUTERS = Resource(kind=Router, name="router", title="Router", missing="RouterNo
 
 async def create_router(networks: EmbeddedNetworks, call: Call) -> Reply:
     """``POST /v2.0/routers``"""
-    body = call.body["router"]
+    body = written(call, "router")
     only_admins(call.caller, "router", body, _ADMINS)
     now = networks.clock.now()
     router = Router(
@@ -124,7 +124,7 @@ def _create(
 
 async def update_router(networks: EmbeddedNetworks, call: Call) -> Reply:
     """``PUT /v2.0/routers/{id}``"""
-    body = call.body["router"]
+    body = written(call, "router")
     only_admins(call.caller, "router", body, _ADMINS)
     view = await networks.database.run(
         _update, networks.ids, call.caller, call.params["id"], body, networks.clock.now()

@@ -9,7 +9,8 @@ _ID: Schema = {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[
 _ID_OR_NULL: Schema = {"anyOf": [_ID, {"type": "null"}]}
 _ADDRESS: Schema = {"type": "string", "maxLength": 64}
 _ADDRESS_OR_NULL: Schema = {"type": ["string", "null"], "maxLength": 64}
-_BOOLEAN: Schema = {"type": "boolean"}
+_BOOLEAN: Schema = {"enum": [True, False, "true", "false", "True", "False", "TRUE", "FALSE", "1", "0", 1, 0]}
+_DIGITS: Schema = {"type": "string", "pattern": "^[0-9]{1,9}$"}
 _MAC: Schema = {"type": "string", "pattern": "^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"}
 _NOTHING: Schema = {"enum": [None, []]}
 _OWNER: dict[str, Any] = {"tenant_id": _ID, "project_id": _ID}
@@ -52,12 +53,17 @@ _NETWORK: dict[str, Any] = {
     "shared": _BOOLEAN,
     "router:external": _BOOLEAN,
     "is_default": _BOOLEAN,
-    "mtu": {"type": "integer", "minimum": 68, "maximum": 65535},
+    "mtu": {
+        "anyOf": [
+            {"type": "integer", "minimum": 68, "maximum": 65535},
+            {"type": "string", "pattern": "^(6[89]|[789][0-9]|[1-9][0-9]{2,3}|[1-5][0-9]{4})$"},
+        ]
+    },
     "port_security_enabled": _BOOLEAN,
     "dns_domain": _TEXT,
     "provider:network_type": _or_null({"type": "string", "maxLength": 32}),
     "provider:physical_network": _or_null(_TEXT),
-    "provider:segmentation_id": {"type": ["integer", "null"]},
+    "provider:segmentation_id": {"anyOf": [{"type": ["integer", "null"]}, _DIGITS]},
     "availability_zone_hints": {"type": "array", "items": {"const": "nova"}, "maxItems": 1},
     "qos_policy_id": {"type": "null"},
 }
@@ -82,7 +88,7 @@ SUBNET_CREATE = _request(
         **_SUBNET,
         **_OWNER,
         "network_id": _ID,
-        "ip_version": {"enum": [4, 6]},
+        "ip_version": {"enum": [4, 6, "4", "6"]},
         "cidr": _ADDRESS_OR_NULL,
         "ipv6_ra_mode": _IPV6_MODE,
         "ipv6_address_mode": _IPV6_MODE,
@@ -207,5 +213,6 @@ TAGS = always(
 
 def quota(names: list[str]) -> Schemas:
     """Limits by name; -1 is none."""
-    limit: Schema = {"type": "integer", "minimum": -1, "maximum": 2_147_483_647}
-    return _request("quota", {**_OWNER, **dict.fromkeys(names, limit)})
+    number: Schema = {"type": "integer", "minimum": -1, "maximum": 2_147_483_647}
+    limit: Schema = {"anyOf": [number, {"type": "string", "pattern": "^(-1|[0-9]{1,9})$"}]}
+    return _request("quota", {**_OWNER, **dict.fromkeys(names, limit), "check_limit": _BOOLEAN, "force": _BOOLEAN})

@@ -12,7 +12,7 @@ from kilonova.model.errors import Conflict, Invalid
 from kilonova.model.network import SecurityGroupRule
 from kilonova.network import quotas
 from kilonova.network.addresses import read_prefix
-from kilonova.network.resource import Resource, View, lists
+from kilonova.network.resource import Resource, View, lists, written
 from kilonova.network.rule_views import rule_view
 from kilonova.network.security_groups import GROUPS, make_default
 from kilonova.network.service import EmbeddedNetworks
@@ -70,7 +70,7 @@ async def list_security_group_rules(networks: EmbeddedNetworks, call: Call) -> R
 
 async def create_security_group_rule(networks: EmbeddedNetworks, call: Call) -> Reply:
     """``POST /v2.0/security-group-rules``"""
-    body = call.body["security_group_rule"]
+    body = written(call, "security_group_rule")
     now = networks.clock.now()
     rule = SecurityGroupRule(
         id=networks.ids.uuid(),

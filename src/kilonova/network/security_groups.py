@@ -11,7 +11,7 @@ from kilonova.model.context import Caller
 from kilonova.model.errors import Conflict
 from kilonova.model.network import SecurityGroup, SecurityGroupRule
 from kilonova.network import default_group, quotas, server_rows
-from kilonova.network.resource import Resource, View, lists, owner_of, shows
+from kilonova.network.resource import Resource, View, lists, owner_of, shows, written
 from kilonova.network.rule_views import rule_view
 from kilonova.network.service import EmbeddedNetworks
 from kilonova.web.call import Call, Reply
@@ -74,7 +74,7 @@ async def make_default(networks: EmbeddedNetworks, caller: Caller) -> None:
 
 async def create_security_group(networks: EmbeddedNetworks, call: Call) -> Reply:
     """``POST /v2.0/security-groups``"""
-    body = call.body["security_group"]
+    body = written(call, "security_group")
     now = networks.clock.now()
     group = SecurityGroup(
         id=networks.ids.uuid(),
@@ -109,7 +109,7 @@ def _create(
 
 async def update_security_group(networks: EmbeddedNetworks, call: Call) -> Reply:
     """``PUT /v2.0/security-groups/{id}``"""
-    body = call.body["security_group"]
+    body = written(call, "security_group")
     view = await networks.database.run(_update, call.caller, call.params["id"], body, networks.clock.now())
     return Reply(200, {"security_group": view})
 

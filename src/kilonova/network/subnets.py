@@ -26,7 +26,7 @@ from kilonova.network.addresses import (
     read_prefix,
 )
 from kilonova.network.networks import NETWORKS
-from kilonova.network.resource import Resource, View, owner_of
+from kilonova.network.resource import Resource, View, owner_of, written
 from kilonova.network.service import EmbeddedNetworks
 from kilonova.network.shared import SHARED_SUBNET_ID
 from kilonova.web.call import Call, Reply
@@ -71,7 +71,7 @@ SUBNETS = Resource(kind=Subnet, name="subnet", title="Subnet", missing="SubnetNo
 
 async def create_subnet(networks: EmbeddedNetworks, call: Call) -> Reply:
     """``POST /v2.0/subnets``"""
-    body = call.body["subnet"]
+    body = written(call, "subnet")
     project_id = owner_of(call, body)
     if body.get("cidr") is None:
         raise Invalid("A cidr must be specified: there are no subnet pools here.")
@@ -173,7 +173,7 @@ def _check_overlap(connection: Connection, subnet: Subnet) -> None:
 
 async def update_subnet(networks: EmbeddedNetworks, call: Call) -> Reply:
     """``PUT /v2.0/subnets/{id}``"""
-    body = call.body["subnet"]
+    body = written(call, "subnet")
     view = await networks.database.run(_update, call.caller, call.params["id"], body, networks.clock.now())
     return Reply(200, {"subnet": view})
 
