@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from kilonova.api.compute import boot
 from kilonova.api.compute import servers as servers_api
 from kilonova.compute import agent, build, reconcile, step, workplace
+from kilonova.compute.operations import OPERATIONS
 from kilonova.conductor import hosts, steps, sweep
 from kilonova.database import actions, admission, engine, ledger, networks, servers, tables
 from kilonova.database.outgoing import quota_of
@@ -138,24 +139,24 @@ def a_claim_stays_with_the_host_that_failed(patch: Patch) -> None:
 def guests_run_before_they_are_confirmed(patch: Patch) -> None:
     """The guest's first instruction comes before the commit."""
 
-    async def hasty(run: step.StepRun, driver: Any, clock: Any) -> None:
+    async def hasty(run: step.StepRun, tools: Any) -> None:
         finish = run.finish
 
         async def release_first(power_state: int | None = None) -> None:
             assert run.asked.guest is not None
-            await driver.release(run.asked.server_id)
+            await tools.driver.release(run.asked.server_id)
             await finish(power_state)
 
         run.finish = release_first  # type: ignore[method-assign]
-        await build.build(run, driver, clock)
+        await build.build(run, tools)
 
-    patch.setattr(agent, "build", hasty)
+    patch.setitem(OPERATIONS, "build", hasty)
 
 
 def nothing_is_undone_when_stale(patch: Patch) -> None:
     """Who lost its action leaves what it made, and reconcile does not look for it."""
 
-    async def untidy(run: step.StepRun, driver: Any, clock: Any) -> None:
+    async def untidy(run: step.StepRun, tools: Any) -> None:
         finish = run.finish
 
         async def ignoring(power_state: int | None = None) -> None:
@@ -165,12 +166,12 @@ def nothing_is_undone_when_stale(patch: Patch) -> None:
                 raise Unavailable("left as it is") from None
 
         run.finish = ignoring  # type: ignore[method-assign]
-        await build.build(run, driver, clock)
+        await build.build(run, tools)
 
     async def blind(self: Any, listed: Any) -> None:
         return None
 
-    patch.setattr(agent, "build", untidy)
+    patch.setitem(OPERATIONS, "build", untidy)
     patch.setattr(reconcile.Reconciler, "_remove", blind)
 
 
@@ -256,10 +257,10 @@ def power_is_reported_blindly(patch: Patch) -> None:
 def a_delete_skips_the_host(patch: Patch) -> None:
     """The conductor's rows go, the guest stays, and reconcile is not told that it must go."""
 
-    async def destroy(run: step.StepRun, driver: Any) -> None:
+    async def destroy(run: step.StepRun, tools: Any) -> None:
         await run.finish()
 
-    patch.setattr(agent, "destroy", destroy)
+    patch.setitem(OPERATIONS, "destroy", destroy)
     patch.setattr(hosts.Hosts, "_gone", lambda self, connection, asked, here: [])
 
 
@@ -276,15 +277,15 @@ def steps_end_in_silence(patch: Patch) -> None:
 def a_stop_is_recorded_first(patch: Patch) -> None:
     """The database says SHUTOFF before the guest is off, and whoever dies in between leaves it running."""
 
-    async def power_off(run: step.StepRun, driver: Any, grace: float) -> None:
+    async def power_off(run: step.StepRun, tools: Any) -> None:
         await run.finish(PowerState.SHUTDOWN)
         await asyncio.sleep(0)
-        await driver.power_off(run.asked.server_id, grace)
+        await tools.driver.power_off(run.asked.server_id, tools.grace)
 
     async def compare(self: Any, server: Any, listed: Any) -> Any:
         return None
 
-    patch.setattr(agent, "power_off", power_off)
+    patch.setitem(OPERATIONS, "power_off", power_off)
     patch.setattr(reconcile.Reconciler, "_compare", compare)
 
 
@@ -342,8 +343,20 @@ def sick(schedule: Schedule) -> Schedule:
     return msgspec.structs.replace(schedule, faults=faults)
 
 
+def failing(schedule: Schedule) -> Schedule:
+    """Builds fail on one host and go to another, far away from the database; messages come twice."""
+    creates = tuple(operation for operation in schedule.operations if operation.kind == "create")
+    faults = (
+        Fault(at=0.0, lasts=20.0, kind="sick", target=HOSTS[0], verbs=("prepare",)),
+        Fault(at=0.0, lasts=20.0, kind="weather", chances={"bus.duplicate": 0.3, "hypervisor.fault": 0.2}),
+    )
+    return msgspec.structs.replace(
+        schedule, operations=creates, faults=faults, slots_of_host=8, quota=10, distance=40.0
+    )
+
+
 def hasty(schedule: Schedule) -> Schedule:
-    """Servers are deleted while they are being built, far away from the database."""
+    """Servers are deleted while they are being built, far away from a slow database."""
     source = Random(schedule.seed)
     creates = [operation for operation in schedule.operations if operation.kind == "create"]
     deletes = [
@@ -351,22 +364,24 @@ def hasty(schedule: Schedule) -> Schedule:
         for operation in creates
     ]
     operations = tuple(sorted((*creates, *deletes), key=lambda operation: operation.at))
-    return msgspec.structs.replace(schedule, operations=operations, distance=40.0, quota=10)
+    slow = Fault(at=0.0, lasts=20.0, kind="weather", chances={"db.slow": 0.2, "bus.delay": 0.2})
+    faults = (*schedule.faults, slow)
+    return msgspec.structs.replace(schedule, operations=operations, faults=faults, distance=40.0, quota=10)
 
 
 BUGS: dict[Callable[[Patch], None], tuple[Callable[[Schedule], Schedule], int]] = {
     nobody_sweeps: (as_drawn, 30),
     acknowledged_before_the_work: (as_drawn, 30),
     epochs_are_not_compared: (isolated, 30),
-    a_build_is_not_idempotent: (as_drawn, 60),
+    a_build_is_not_idempotent: (failing, 60),
     quota_is_counted_afterwards: (as_drawn, 30),
     claims_ask_nobody: (crowded, 30),
     a_claim_stays_with_the_host_that_failed: (as_drawn, 60),
     guests_run_before_they_are_confirmed: (as_drawn, 10),
-    nothing_is_undone_when_stale: (as_drawn, 80),
+    nothing_is_undone_when_stale: (isolated, 30),
     ports_are_not_released: (as_drawn, 10),
     ports_ask_nobody: (hasty, 100),
-    ports_go_with_the_failed_host: (as_drawn, 100),
+    ports_go_with_the_failed_host: (failing, 60),
     a_delete_lets_the_build_go_on: (as_drawn, 10),
     confirmed_guests_are_forgotten: (as_drawn, 120),
     a_repeated_report_is_refused: (as_drawn, 60),

@@ -184,6 +184,7 @@ async def test_a_zombie_cannot_finish_what_its_successor_took_over(world: World,
         power_state=1,
         now=world.clock.now(),
         lease=1,
+        dispatch=1,
         owner="zombie",
         events=[],
     )
@@ -204,6 +205,7 @@ async def test_a_repeated_report_gets_the_same_answer(world: World, client: Clie
         power_state=1,
         now=world.clock.now(),
         lease=1,
+        dispatch=1,
         owner="host1",
         events=[],
     )

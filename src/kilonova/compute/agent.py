@@ -9,13 +9,13 @@ import asyncio
 
 import structlog
 
-from kilonova.compute.build import StepFailed, build
+from kilonova.compute.build import StepFailed
 from kilonova.compute.conductor import ConductorClient
-from kilonova.compute.destroy import destroy
-from kilonova.compute.power import power_off, power_on, reboot
+from kilonova.compute.operations import OPERATIONS, PREPARING
 from kilonova.compute.reconcile import Reconciler
 from kilonova.compute.resume import ResumeList
 from kilonova.compute.step import StepRun
+from kilonova.compute.tools import Tools
 from kilonova.compute.workplace import Workplace
 from kilonova.config import ActionsConfig, ComputeConfig, MembershipConfig, MessagingConfig
 from kilonova.hypervisor.driver import Driver
@@ -73,6 +73,7 @@ class Agent:
         self._incarnation = ids.uuid()
         self._conductor = ConductorClient(bus, clock, random, timeout=messaging.call_timeout)
         self._workplace = Workplace()
+        self._tools = Tools(driver=driver, clock=clock, grace=compute.shutdown_grace)
         self._reconciler = Reconciler(
             driver,
             self._conductor,
@@ -192,20 +193,10 @@ class Agent:
             await run.fail(error)
 
     async def _operation(self, run: StepRun) -> None:
-        grace = self._config.shutdown_grace
-        match run.asked.step:
-            case "build":
-                await build(run, self.driver, self._clock)
-            case "destroy":
-                await destroy(run, self.driver)
-            case "power_on":
-                await power_on(run, self.driver)
-            case "power_off":
-                await power_off(run, self.driver, grace)
-            case "reboot":
-                await reboot(run, self.driver, grace)
-            case step:
-                raise Invalid(f"nova-compute does not know the step {step!r}")
+        operation = OPERATIONS.get(run.asked.step)
+        if operation is None:
+            raise Invalid(f"nova-compute does not know the step {run.asked.step!r}")
+        await operation(run, self._tools)
 
     async def _cancelled(self, run: StepRun) -> None:
         """A delete wants the server, or the lease is lost: unmake a guest that never ran.
@@ -217,7 +208,7 @@ class Agent:
             raise asyncio.CancelledError
         task.uncancel()
         guest = await self.driver.show_guest(run.asked.server_id)
-        if run.asked.step == "build" and (guest is None or guest.state is GuestState.PREPARED):
+        if run.asked.step in PREPARING and (guest is None or guest.state is GuestState.PREPARED):
             await self.driver.destroy(run.asked.server_id)
 
     # --- questions -------------------------------------------------------------------------------------------

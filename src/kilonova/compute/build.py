@@ -4,6 +4,7 @@ import msgspec
 import structlog
 
 from kilonova.compute.step import StepRun
+from kilonova.compute.tools import Tools
 from kilonova.hypervisor.driver import Driver
 from kilonova.model.clock import Clock
 from kilonova.model.errors import HostFault, Stale
@@ -13,11 +14,12 @@ from kilonova.model.server import PowerState
 log = structlog.get_logger()
 
 
-async def build(run: StepRun, driver: Driver, clock: Clock) -> None:
+async def build(run: StepRun, tools: Tools) -> None:
     """Perform it. The guest runs only if the database says it may; if there is no word (``Unavailable``), it stays prepared."""
     assert run.asked.guest is not None and run.granted is not None
     spec = msgspec.structs.replace(run.asked.guest, nics=run.granted.nics, image=run.granted.image, epoch=run.epoch)
-    await _prepare(run, driver, clock, spec)
+    driver = tools.driver
+    await _prepare(run, driver, tools.clock, spec)
     try:
         await run.finish(PowerState.RUNNING)
     except Stale as stale:

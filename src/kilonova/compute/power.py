@@ -1,27 +1,27 @@
 """The steps of start, stop and reboot: each makes the guest what was asked for, whatever it is now."""
 
 from kilonova.compute.step import StepRun
-from kilonova.hypervisor.driver import Driver
+from kilonova.compute.tools import Tools
 from kilonova.model.server import PowerState
 
 
-async def power_on(run: StepRun, driver: Driver) -> None:
+async def power_on(run: StepRun, tools: Tools) -> None:
     """Start a guest that is off."""
     with run.timeline.span("power_on"):
-        await driver.power_on(run.asked.server_id)
+        await tools.driver.power_on(run.asked.server_id)
     await run.finish(PowerState.RUNNING)
 
 
-async def power_off(run: StepRun, driver: Driver, grace: float) -> None:
+async def power_off(run: StepRun, tools: Tools) -> None:
     """Shut a guest down, and cut the power after ``grace`` seconds."""
     with run.timeline.span("power_off"):
-        await driver.power_off(run.asked.server_id, grace)
+        await tools.driver.power_off(run.asked.server_id, tools.grace)
     await run.finish(PowerState.SHUTDOWN)
 
 
-async def reboot(run: StepRun, driver: Driver, grace: float) -> None:
+async def reboot(run: StepRun, tools: Tools) -> None:
     """Reboot: soft asks the guest first, hard does not."""
     hard = run.asked.input.get("type") == "HARD"
     with run.timeline.span("reboot", type="HARD" if hard else "SOFT"):
-        await driver.reboot(run.asked.server_id, hard=hard, grace=grace)
+        await tools.driver.reboot(run.asked.server_id, hard=hard, grace=tools.grace)
     await run.finish(PowerState.RUNNING)

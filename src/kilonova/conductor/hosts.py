@@ -22,7 +22,7 @@ from kilonova.messaging.contract import (
     ReportGuests,
     ServerOnHost,
 )
-from kilonova.model.action import KINDS, Action, ActionState, Performer
+from kilonova.model.action import Action, ActionState
 from kilonova.model.clock import Clock, Ids
 from kilonova.model.errors import Stale
 from kilonova.model.finding import GUEST_OF_NOBODY
@@ -103,11 +103,10 @@ class Hosts:
 
     def _work(self, connection: Connection, asked: ListHostWork, now: int) -> HostWork:
         found = servers.on_host(connection, asked.host)
-        open_actions = {action.server_id: action for action in actions.open_on_host(connection, asked.host)}
         steps: list[PerformStep] = []
-        for server in found:
-            action = open_actions.get(server.id)
-            if action is None or KINDS[action.kind].step(action.step).performer is not Performer.COMPUTE:
+        for found_open in actions.open_on_host(connection, asked.host):
+            server, action = servers.find(connection, found_open.server_id), found_open
+            if server is None:
                 continue
             if asked.taking_over and action.state == ActionState.RUNNING and action.owner == asked.host:
                 action = self._give_back(connection, action, now)

@@ -7,6 +7,7 @@ import structlog
 
 from kilonova.conductor.dead_letters import DeadLetters
 from kilonova.conductor.hosts import Hosts
+from kilonova.conductor.own_steps import OwnSteps
 from kilonova.conductor.release import Releaser
 from kilonova.conductor.steps import Steps
 from kilonova.conductor.sweep import Sweep
@@ -40,8 +41,10 @@ class Conductor:
         host: str,
     ) -> None:
         self._bus = bus
-        self._releaser = Releaser(database, clock, ids, networks, host=host, config=config.actions)
-        steps = Steps(database, bus, clock, networks, images, self._releaser, host=host, config=config.actions)
+        releaser = Releaser(database, networks)
+        own = {"release": releaser.release}
+        self._own = OwnSteps(database, bus, clock, ids, own, host=host, config=config.actions)
+        steps = Steps(database, bus, clock, networks, images, self._own, host=host, config=config.actions)
         hosts = Hosts(database, clock, ids, config=config.actions)
         self.sweep = Sweep(
             database,
@@ -50,13 +53,13 @@ class Conductor:
             host=host,
             config=config.actions,
             membership_config=config.membership,
-            tidy=self._releaser.tidy,
+            tidy=releaser.tidy,
         )
         self._dead_letters = DeadLetters(database, clock)
         self._handlers: dict[type[Message], Callable[[Delivery], Awaitable[Message | None]]] = {
             **steps.handlers(),
             **hosts.handlers(),
-            PerformStep: self._releaser.perform,
+            PerformStep: self._own.perform,
         }
         self._subscriptions: list[Subscription] = []
         self._sweeping: asyncio.Task[None] | None = None
@@ -78,7 +81,7 @@ class Conductor:
             self._sweeping.cancel()
         for subscription in self._subscriptions:
             await subscription.drain(timeout)
-        await self._releaser.drain()
+        await self._own.drain()
 
     async def handle(self, delivery: Delivery) -> Message | None:
         """One message of the queue."""

@@ -4,10 +4,11 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from kilonova.conductor.release import Releaser
+from kilonova.conductor.own_steps import OwnSteps
 from kilonova.config import ActionsConfig
 from kilonova.database import actions, engine, servers
 from kilonova.database.connection import Database
+from kilonova.database.outgoing import Outgoing
 from kilonova.image.protocol import ImageService
 from kilonova.messaging.bus import Bus, Delivery
 from kilonova.messaging.contract import (
@@ -20,10 +21,12 @@ from kilonova.messaging.contract import (
     StepRefused,
     Verdict,
 )
-from kilonova.model.action import CREATE, may_retry_elsewhere
 from kilonova.model.clock import Clock
 from kilonova.model.errors import KilonovaError, Stale, Unavailable
 from kilonova.model.guest import ImageTicket, Nic
+from kilonova.model.kinds.catalog import KINDS
+from kilonova.model.kinds.create import CREATE
+from kilonova.model.remedies import may_retry_elsewhere
 from kilonova.model.server import TaskState
 from kilonova.network.protocol import NetworkService, RequestedNic
 from kilonova.telemetry.timeline import Timeline
@@ -41,7 +44,7 @@ class Steps:
         clock: Clock,
         networks: NetworkService,
         images: ImageService,
-        releaser: Releaser,
+        own: OwnSteps,
         *,
         host: str,
         config: ActionsConfig,
@@ -51,7 +54,7 @@ class Steps:
         self._clock = clock
         self._networks = networks
         self._images = images
-        self._releaser = releaser
+        self._own = own
         self._host = host
         self._config = config
         self._lease = int(config.lease * 1_000_000)
@@ -87,7 +90,7 @@ class Steps:
             return StepRefused(reason=stale.message)
         nics: list[Nic] = []
         ticket: ImageTicket | None = None
-        if begun.action.kind == CREATE.name:
+        if KINDS[begun.action.kind].step(begun.action.step).provides:
             try:
                 nics, ticket = await self._provide(begun)
             except Unavailable:
@@ -153,11 +156,15 @@ class Steps:
             power_state=asked.power_state,
             now=self._clock.now(),
             lease=self._lease,
+            dispatch=self._dispatch,
             owner=self._host,
+            output=asked.output,
             events=timeline.events,
         )
         if finished.following is not None:
-            self._releaser.soon(finished.following)
+            self._own.soon(finished.following)
+        if finished.outgoing is not None:
+            await self._send(asked.action_id, finished.outgoing)
         return Verdict(accepted=finished.accepted, reason=finished.reason)
 
     async def fail(self, delivery: Delivery) -> Message:
@@ -197,6 +204,9 @@ class Steps:
             if action.kind == CREATE.name:
                 await self._networks.release(action.server_id)
             return
+        await self._send(action_id, outgoing)
+
+    async def _send(self, action_id: str, outgoing: Outgoing) -> None:
         try:
             await self._bus.cast(outgoing.queue, outgoing.message, outgoing.context)
         except Unavailable as failure:

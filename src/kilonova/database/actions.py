@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kilonova.database.tables import action_events, actions, servers
+from kilonova.database.tables import action_events, actions
 from kilonova.messaging.contract import TimelineEvent
 from kilonova.model.action import Action, ActionState
 
@@ -61,10 +61,8 @@ def late(connection: Connection, now: int, most: int) -> list[Action]:
 
 
 def open_on_host(connection: Connection, host: str) -> list[Action]:
-    """Unfinished actions of servers on a host."""
-    query = _SELECT.join(servers, servers.c.action_id == _a.id).where(
-        servers.c.host == host, _a.lease_until.is_not(None)
-    )
+    """Unfinished actions whose step is the host's to perform."""
+    query = _SELECT.where(_a.on_host == host, _a.lease_until.is_not(None))
     return [Action(**row._mapping) for row in connection.execute(query)]
 
 

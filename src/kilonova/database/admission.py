@@ -8,8 +8,9 @@ from sqlalchemy.engine import Connection
 from kilonova.database import actions, ledger, servers
 from kilonova.database.tables import servers as table
 from kilonova.messaging.contract import TimelineEvent
-from kilonova.model.action import DELETE, KINDS, Action, ActionState
+from kilonova.model.action import Action, ActionState, Performer, Remedy, host_of_step
 from kilonova.model.errors import Conflict
+from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.server import Server, TaskState
 
 _OPEN = (ActionState.PENDING, ActionState.RUNNING)
@@ -68,12 +69,13 @@ def request(
         )
     elif kind.vm_states and server.vm_state not in kind.vm_states:
         raise Conflict(f"Cannot '{kind.name}' instance {server.id} while it is in vm_state {server.vm_state}")
-    elif server.host is None:
+    elif kind.needs_host and server.host is None:
         raise Conflict(f"Cannot '{kind.name}' instance {server.id}: it is on no host")
     first = kind.steps[0]
-    if kind is DELETE and (server.host is None or not host_up):
-        first = kind.steps[1]  # nobody there to ask; reconcile removes the guest when the host is back
-    row = {**row, "step": first.name}
+    if first.performer is Performer.COMPUTE and (server.host is None or not host_up):
+        # Nobody there to ask: a delete goes on without, and reconcile removes the guest when the host is back.
+        first = (kind.after(first.name) if first.if_host_lost is Remedy.SKIP else None) or first
+    row = {**row, "step": first.name, "on_host": host_of_step(first, server.host, row["work"])}
     if not _seize(connection, server, row["id"], task_state, now):
         raise Raced(server.id)
     actions.insert(connection, [row])
@@ -103,7 +105,7 @@ def _preempt(connection: Connection, server: Server, now: int) -> bool:
     running = actions.find(connection, server.action_id)
     if running is None or running.finished_at is not None:
         return True
-    if running.kind == DELETE.name:
+    if KINDS[running.kind].preempts:
         return False
     undone = {
         "state": ActionState.UNDONE,

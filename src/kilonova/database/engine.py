@@ -6,18 +6,21 @@ the sender dies before it sends, the action's lease runs out and the sweep sends
 The order of statements is always action, server, host, quota, so that transactions wait for each other in one direction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, ledger, servers
-from kilonova.database.outgoing import Outgoing, quota_of, step_message
+from kilonova.database import actions, ledger, membership, outcomes, servers
+from kilonova.database.outgoing import Outgoing, step_message
 from kilonova.messaging.contract import Need, TimelineEvent
-from kilonova.model.action import CREATE, DELETE, KINDS, Action, ActionState, Performer, Remedy, Step, resend_delay
+from kilonova.model.action import Action, ActionState, Performer, Remedy, Step, host_of_step
 from kilonova.model.errors import NotFound, Stale
 from kilonova.model.guest import Nic
+from kilonova.model.kinds.catalog import KINDS
+from kilonova.model.kinds.create import BUILD, SCHEDULE
+from kilonova.model.remedies import resend_delay
 from kilonova.model.server import PowerState, Server, TaskState, VmState
 
 _PENDING = (ActionState.PENDING,)
@@ -53,10 +56,10 @@ def place(
     if not actions.change(
         connection,
         action_id,
-        _queued(CREATE.steps[1], epoch + 1, now, dispatch),
+        _queued(BUILD, host, epoch + 1, now, dispatch),
         epoch=epoch,
         states=_PENDING,
-        step="schedule",
+        step=SCHEDULE.name,
     ):
         raise Stale(f"action {action_id} is no longer at epoch {epoch}")
     if not servers.update(
@@ -65,7 +68,7 @@ def place(
         held_by=action_id,
         host=host,
         availability_zone=zone,
-        task_state=None if CREATE.steps[1].task_state is None else TaskState.SPAWNING,
+        task_state=BUILD.task_state,
         updated_at=now,
     ):
         raise Stale(f"server {server_id} is no longer held by action {action_id}")
@@ -74,10 +77,11 @@ def place(
     actions.record(connection, action_id, events)
 
 
-def _queued(step: Step, epoch: int, now: int, dispatch: int) -> dict[str, Any]:
+def _queued(step: Step, on_host: str | None, epoch: int, now: int, dispatch: int) -> dict[str, Any]:
     """The columns of an action that waits for a step to be begun."""
     return {
         "step": step.name,
+        "on_host": on_host,
         "state": ActionState.PENDING,
         "epoch": epoch,
         "owner": None,
@@ -99,13 +103,13 @@ def no_valid_host(
     now: int,
     events: Sequence[TimelineEvent],
 ) -> None:
-    """End a create that fits nowhere; if hosts have failed it before, the last of their reasons leads. Raises ``Stale``."""
+    """End an action that fits nowhere; if hosts have failed it before, the last of their reasons leads. Raises ``Stale``."""
     action = actions.find(connection, action_id)
-    if action is not None and action.excluded_hosts and action.message:
-        message = f"{action.message.rstrip('.')}. No other host could take it: {message}"
-    if not _end(connection, action_id, epoch, _PENDING, ActionState.FAILED, message, now):
+    if action is None or action.epoch != epoch or action.state != ActionState.PENDING:
         raise Stale(f"action {action_id} is no longer at epoch {epoch}")
-    _put_in_error(connection, action_id, server_id, message, details, now, code=500)
+    if action.excluded_hosts and action.message:
+        message = f"{action.message.rstrip('.')}. No other host could take it: {message}"
+    _give_up(connection, action, message, details, now)
     actions.record(connection, action_id, events)
 
 
@@ -138,9 +142,10 @@ def begin(
     server = servers.find(connection, action.server_id)
     if server is None or server.action_id != action_id:
         raise Stale(f"server {action.server_id} is no longer held by action {action_id}")
-    performer = KINDS[action.kind].step(action.step).performer
-    if performer is Performer.COMPUTE and server.host != owner:
-        raise Stale(f"server {server.id} belongs on {server.host}, not on {owner}")
+    if action.on_host is not None and action.on_host != owner:
+        raise Stale(f"step '{action.step}' of server {server.id} is for {action.on_host}, not for {owner}")
+    if action.on_host is not None and membership.forced_down(connection, "nova-compute", owner):
+        raise Stale(f"host {owner} is forced down: its steps are for others")
     again = action.claimant == claimant and action.epoch == epoch + 1 and action.state == ActionState.RUNNING
     if not again:
         leased = {
@@ -174,11 +179,13 @@ def addressed(connection: Connection, action_id: str, server_id: str, nics: Sequ
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
-    """What a report led to: whether it counted, and the step that follows (already begun, by the conductor)."""
+    """What a report led to: whether it counted, and the step that follows: already begun, if the conductor performs it itself
+    (``following``), or to be sent (``outgoing``)."""
 
     accepted: bool
     reason: str = ""
     following: Action | None = None
+    outgoing: Outgoing | None = None
 
 
 def finish(
@@ -190,34 +197,53 @@ def finish(
     power_state: int | None,
     now: int,
     lease: int,
+    dispatch: int,
     owner: str,
     events: Sequence[TimelineEvent],
+    output: Mapping[str, Any] | None = None,
 ) -> Finished:
-    """A step is done: go on to the next one, or end the action. Repeated reports get the same answer."""
+    """A step is done: go on to the next one, or end the action. Repeated reports get the same answer.
+
+    ``output`` is added to the action's ``work``, for the steps to come and for ``database/outcomes.py``.
+    """
     action = actions.find(connection, action_id)
     if action is None or action.epoch != epoch or action.step != step:
         moved_on = action is not None and action.epoch == epoch + 1 and _is_after(action, step)
         return Finished(accepted=moved_on, reason="" if moved_on else f"action {action_id} is past epoch {epoch}")
     if action.state == ActionState.SUCCEEDED:
         return Finished(accepted=True)
+    action = msgspec.structs.replace(action, work={**action.work, **(output or {})})
     following = KINDS[action.kind].after(step)
     if following is not None:
-        begun = {
-            **_queued(following, epoch + 1, now, lease),
-            "state": ActionState.RUNNING,
-            "owner": owner,
-            "attempts": 1,
-        }
-        changed = actions.change(connection, action_id, begun, epoch=epoch, states=_RUNNING, step=step)
-        if not changed:
-            return Finished(accepted=False, reason=f"action {action_id} is past epoch {epoch}")
+        finished = _go_on(connection, action, following, now=now, lease=lease, dispatch=dispatch, owner=owner)
+    elif _end(connection, action_id, epoch, _RUNNING, ActionState.SUCCEEDED, None, now):
+        _succeed(connection, action, power_state, now)
+        finished = Finished(accepted=True)
+    else:
+        finished = Finished(accepted=False, reason=f"action {action_id} is past epoch {epoch}")
+    if finished.accepted:
         actions.record(connection, action_id, events)
-        return Finished(accepted=True, following=actions.find(connection, action_id))
-    if not _end(connection, action_id, epoch, _RUNNING, ActionState.SUCCEEDED, None, now):
-        return Finished(accepted=False, reason=f"action {action_id} is past epoch {epoch}")
-    _succeed(connection, action, power_state, now)
-    actions.record(connection, action_id, events)
-    return Finished(accepted=True)
+    return finished
+
+
+def _go_on(
+    connection: Connection, action: Action, following: Step, *, now: int, lease: int, dispatch: int, owner: str
+) -> Finished:
+    """From a finished step to the one that follows; the conductor that writes this begins its own ones at once."""
+    server = _server_of(connection, action)
+    on_host = host_of_step(following, server.host, action.work)
+    columns = _queued(following, on_host, action.epoch + 1, now, dispatch) | {"work": action.work}
+    ours = following.performer is Performer.CONDUCTOR
+    if ours:
+        columns |= {"state": ActionState.RUNNING, "owner": owner, "attempts": 1, "lease_until": now + lease}
+    if not actions.change(connection, action.id, columns, epoch=action.epoch, states=_RUNNING, step=action.step):
+        return Finished(accepted=False, reason=f"action {action.id} is past epoch {action.epoch}")
+    servers.update(connection, server.id, held_by=action.id, task_state=following.task_state, updated_at=now)
+    moved = actions.find(connection, action.id)
+    assert moved is not None
+    if ours:
+        return Finished(accepted=True, following=moved)
+    return Finished(accepted=True, outgoing=step_message(moved, server))
 
 
 def _is_after(action: Action, step: str) -> bool:
@@ -235,20 +261,8 @@ def _succeed(connection: Connection, action: Action, power_state: int | None, no
         power_state = int(kind.power)
     if power_state is not None:
         values["power_state"] = power_state
-    if kind is CREATE:
-        values["launched_at"] = now
-    if kind is DELETE:
-        _forget(connection, action.server_id)
-        values |= {"deleted_at": now, "terminated_at": now, "host": None}
+    values |= outcomes.succeeded(connection, action, now)
     servers.update(connection, action.server_id, held_by=action.id, **values)
-
-
-def _forget(connection: Connection, server_id: str) -> None:
-    """Give back everything a server holds, as it is deleted."""
-    server = servers.find(connection, server_id)
-    if server is not None and server.deleted_at is None:
-        ledger.give_back(connection, server_id)
-        ledger.drop_quota(connection, server.project_id, quota_of(server.flavor))
 
 
 def fail(
@@ -271,7 +285,7 @@ def fail(
     outgoing = None
     if elsewhere:
         outgoing = _reschedule(connection, action, now, dispatch, message)
-    elif action.kind == DELETE.name:
+    elif KINDS[action.kind].forward_only:
         _put_off(connection, action, now, dispatch, message)
     else:
         _give_up(connection, action, message, details, now)
@@ -283,7 +297,7 @@ def _reschedule(connection: Connection, action: Action, now: int, dispatch: int,
     """Back to the scheduler, without the host that failed. Raises ``Stale``."""
     server = _server_of(connection, action)
     excluded = [*action.excluded_hosts, server.host] if server.host else action.excluded_hosts
-    columns = _queued(CREATE.steps[0], action.epoch + 1, now, dispatch) | {
+    columns = _queued(SCHEDULE, None, action.epoch + 1, now, dispatch) | {
         "excluded_hosts": excluded,
         "message": reason,
     }
@@ -293,13 +307,13 @@ def _reschedule(connection: Connection, action: Action, now: int, dispatch: int,
         connection, server.id, held_by=action.id, host=None, task_state=str(TaskState.SCHEDULING), updated_at=now
     )
     ledger.give_back(connection, server.id)
-    moved = msgspec.structs.replace(action, epoch=action.epoch + 1, step="schedule", excluded_hosts=excluded)
+    moved = msgspec.structs.replace(action, epoch=action.epoch + 1, step=SCHEDULE.name, excluded_hosts=excluded)
     return step_message(moved, msgspec.structs.replace(server, host=None, addresses=[]))
 
 
 def _put_off(connection: Connection, action: Action, now: int, dispatch: int, reason: str) -> None:
     """A delete only goes forward: the sweep asks again, and after the last attempt goes on without the host."""
-    waiting = _queued(KINDS[action.kind].step(action.step), action.epoch + 1, now, dispatch)
+    waiting = _queued(KINDS[action.kind].step(action.step), action.on_host, action.epoch + 1, now, dispatch)
     waiting |= {"attempts": action.attempts, "message": reason}
     if not actions.change(connection, action.id, waiting, epoch=action.epoch, states=_OPEN):
         raise Stale(f"action {action.id} is past epoch {action.epoch}")
@@ -308,44 +322,23 @@ def _put_off(connection: Connection, action: Action, now: int, dispatch: int, re
 def _give_up(connection: Connection, action: Action, message: str, details: str, now: int) -> None:
     if not _end(connection, action.id, action.epoch, _OPEN, ActionState.FAILED, message, now):
         raise Stale(f"action {action.id} is past epoch {action.epoch}")
-    kind = KINDS[action.kind]
-    if kind is CREATE:
-        ledger.give_back(connection, action.server_id)
-        servers.update(connection, action.server_id, held_by=action.id, host=None)
-    if kind.error_on_failure:
-        _put_in_error(connection, action.id, action.server_id, message, details, now, code=500)
-        return
-    servers.update(
-        connection,
-        action.server_id,
-        held_by=action.id,
-        vm_state=action.before.get("vm_state", str(VmState.ERROR)),
-        power_state=action.before.get("power_state", int(PowerState.NOSTATE)),
-        task_state=None,
-        action_id=None,
-        updated_at=now,
-        fault=_fault(500, message, details, now),
-    )
+    vm_state, power_state = str(VmState.ERROR), int(PowerState.NOSTATE)
+    if not KINDS[action.kind].error_on_failure:
+        vm_state, power_state = action.before.get("vm_state", vm_state), action.before.get("power_state", power_state)
+    values = {
+        "vm_state": vm_state,
+        "power_state": power_state,
+        "task_state": None,
+        "action_id": None,
+        "updated_at": now,
+        "fault": _fault(message, details, now),
+    }
+    values |= outcomes.undone(connection, action, now)
+    servers.update(connection, action.server_id, held_by=action.id, **values)
 
 
-def _put_in_error(
-    connection: Connection, action_id: str, server_id: str, message: str, details: str, now: int, *, code: int
-) -> None:
-    servers.update(
-        connection,
-        server_id,
-        held_by=action_id,
-        vm_state=str(VmState.ERROR),
-        power_state=int(PowerState.NOSTATE),
-        task_state=None,
-        action_id=None,
-        updated_at=now,
-        fault=_fault(code, message, details, now),
-    )
-
-
-def _fault(code: int, message: str, details: str, now: int) -> dict[str, Any]:
-    return {"code": code, "message": message, "details": details, "created": now}
+def _fault(message: str, details: str, now: int) -> dict[str, Any]:
+    return {"code": 500, "message": message, "details": details, "created": now}
 
 
 def _end(
@@ -382,19 +375,28 @@ def take_over(
     events: Sequence[TimelineEvent] = (),
 ) -> Outgoing | None:
     """Apply the sweep's remedy to a late action. Raises ``Stale`` if somebody was faster."""
-    actions.record(connection, action.id, events)
     if remedy is Remedy.FAIL:
         _give_up(connection, action, message, "", now)
-        return None
-    if remedy is Remedy.RESCHEDULE:
-        return _reschedule(connection, action, now, dispatch, message)
+        outgoing = None
+    elif remedy is Remedy.RESCHEDULE:
+        outgoing = _reschedule(connection, action, now, dispatch, message)
+    else:
+        outgoing = _again(connection, action, remedy, now, dispatch)
+    actions.record(connection, action.id, events)
+    return outgoing
+
+
+def _again(connection: Connection, action: Action, remedy: Remedy, now: int, dispatch: int) -> Outgoing:
+    """The step once more, or the one after it. Raises ``Stale``."""
     step = KINDS[action.kind].step(action.step)
     if remedy is Remedy.SKIP:
         step = KINDS[action.kind].after(action.step) or step
     # A pending step keeps its epoch: the first message may still be waiting in a long queue, and whoever
     # comes first, it or its copy, takes the lease. A running one is fenced off.
     epoch = action.epoch if action.state == ActionState.PENDING and remedy is Remedy.RESEND else action.epoch + 1
-    columns = _queued(step, epoch, now, dispatch)
+    server = _server_of(connection, action)
+    on_host = host_of_step(step, server.host, action.work)
+    columns = _queued(step, on_host, epoch, now, dispatch)
     if step.name == action.step:
         columns["attempts"] = action.attempts
     if action.state == ActionState.PENDING:
@@ -411,5 +413,5 @@ def take_over(
         leased_until=action.lease_until,
     ):
         raise Stale(f"action {action.id} is past epoch {action.epoch}")
-    moved = msgspec.structs.replace(action, step=step.name, epoch=epoch, state=ActionState.PENDING)
-    return step_message(moved, _server_of(connection, action))
+    moved = msgspec.structs.replace(action, step=step.name, on_host=on_host, epoch=epoch, state=ActionState.PENDING)
+    return step_message(moved, server)

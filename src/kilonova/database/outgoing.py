@@ -13,9 +13,10 @@ from kilonova.messaging.contract import (
     ScheduleServer,
     compute_queue,
 )
-from kilonova.model.action import KINDS, Action, Performer
+from kilonova.model.action import Action, Performer
 from kilonova.model.context import RequestContext
 from kilonova.model.guest import GuestSpec, Nic
+from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.server import Server
 
 
@@ -99,6 +100,7 @@ def step_message(action: Action, server: Server) -> Outgoing:
         server_id=server.id,
         guest=guest_spec(server, action.epoch),
         input=action.input,
+        work=action.work,
     )
-    queue = CONDUCTOR if step.performer is Performer.CONDUCTOR else compute_queue(server.host or "")
+    queue = CONDUCTOR if step.performer is Performer.CONDUCTOR else compute_queue(action.on_host or "")
     return Outgoing(queue=queue, message=message, context=context)

@@ -81,7 +81,9 @@ actions = _table(
     sa.Column("user_id", Id),
     sa.Column("project_id", Id),
     sa.Column("input", Json, nullable=False),
+    sa.Column("work", Json, nullable=False, default=dict),  # what its steps have found out so far
     sa.Column("step", sa.String(64), nullable=False),
+    sa.Column("on_host", Name),  # the host that performs the step; NULL: the control plane does
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("owner", Name),  # who holds the lease: a service's host
     sa.Column("claimant", Id),  # the very attempt that holds it
@@ -97,6 +99,7 @@ actions = _table(
     sa.Index("ix_actions_server", "server_id", "started_at"),
     sa.Index("ix_actions_request", "request_id"),
     sa.Index("ix_actions_lease", "lease_until"),
+    sa.Index("ix_actions_host", "on_host", "lease_until"),
 )
 
 action_events = _table(

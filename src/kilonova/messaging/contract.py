@@ -75,7 +75,10 @@ class ScheduleServer(Message, frozen=True, kw_only=True):
 
 
 class PerformStep(Message, frozen=True, kw_only=True):
-    """Perform one step of an action. Carries all it needs; ``epoch`` is the one to begin from."""
+    """Perform one step of an action. Carries all it needs; ``epoch`` is the one to begin from.
+
+    ``input`` is what the request asked for, ``work`` what earlier steps have found out.
+    """
 
     action_id: str
     kind: str
@@ -84,6 +87,7 @@ class PerformStep(Message, frozen=True, kw_only=True):
     server_id: str
     guest: GuestSpec | None = None
     input: dict[str, Any] = {}
+    work: dict[str, Any] = {}
 
 
 # --- 6: nova-compute to nova-conductor ---------------------------------------------------------------------
@@ -128,13 +132,14 @@ class ReportProgress(Message, frozen=True, kw_only=True):
 
 
 class FinishStep(Message, frozen=True, kw_only=True):
-    """Done, all of it. Only after the answer ``accepted`` may a prepared guest run."""
+    """Done, all of it. Only after the answer ``accepted`` may a prepared guest run. ``output`` goes into the action's work."""
 
     action_id: str
     step: str
     epoch: int
     host: str
     power_state: int | None = None
+    output: dict[str, Any] = {}
     events: list[TimelineEvent] = []
 
 

@@ -1,8 +1,8 @@
-"""Durable actions: the kinds there are, the steps of each, and the pure rules of what happens next.
+"""Durable actions: what a kind of action and a step are. The kinds there are stand in ``model/kinds``, one file each.
 
 An action is one row (``database/actions.py``), written in the transaction that asks for it. Its *step* is performed
 by one sub-service, which takes a lease and raises the *epoch*; every later write names the epoch and is refused
-when a successor raised it further. Here is only the deciding: no I/O.
+when a successor raised it further. What happens to one that is late is decided in ``model/remedies.py``.
 
 The life of a step::
 
@@ -12,7 +12,9 @@ The life of a step::
        +--- lease ran out (epoch+1) ---------+
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -37,26 +39,49 @@ class Performer(StrEnum):
     CONDUCTOR = "nova-conductor"
 
 
+class Place(StrEnum):
+    """Which host performs a step of nova-compute's."""
+
+    HOST = "host"  # the one the server is on
+    SOURCE = "source"  # where a move begins: ``work["source"]``
+    DESTINATION = "destination"  # where it goes to: ``work["destination"]``
+
+
+class Remedy(StrEnum):
+    """What the sweep does with an action whose lease ran out."""
+
+    RESEND = "resend"  # the message is lost, or its taker died: send the step again
+    RESCHEDULE = "reschedule"  # the host died while building: another host
+    SKIP = "skip"  # the host is gone and the step is not worth waiting for: the next one
+    FAIL = "fail"  # enough is enough
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One step: who performs it, what the server's task_state says meanwhile, what undoes it.
 
     ``undo`` is in words because it is carried out where the step was: by the performer itself when it fails or
     finds its epoch stale, by the conductor's ledger for what it holds in the database, by reconcile for a host that
-    died.
+    died. ``if_host_lost``: what the sweep does when the host is gone for good. ``provides``: with the leave to begin come the
+    server's addresses and the right to fetch its image.
     """
 
     name: str
     performer: Performer
     task_state: TaskState | None
     undo: str
+    place: Place = Place.HOST
+    if_host_lost: Remedy = Remedy.FAIL
+    provides: bool = False
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of action. ``name`` is Nova's instance action.
 
     ``vm_states`` are those it may start from (empty: any). ``preempts``: it ends whatever runs on the server and
-    takes its place. ``outcome`` is the vm_state after success, None: as before. ``error_on_failure``: a failure
-    puts the server in ERROR; otherwise it goes back to the state it had before.
+    takes its place. ``outcome`` is the vm_state after success, None: as before (or what ``database/outcomes.py`` says).
+    ``error_on_failure``: a failure puts the server in ERROR; otherwise it goes back to the state it had before.
+    ``forward_only``: it never fails and is never undone, only tried again. ``needs_host``: there is nothing to do for a
+    server that is on no host.
     """
 
     name: str
@@ -66,6 +91,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     outcome: VmState | None = None
     power: PowerState | None = None
     error_on_failure: bool = False
+    forward_only: bool = False
+    needs_host: bool = True
 
     def step(self, name: str) -> Step:
         """The step of that name."""
@@ -78,91 +105,12 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         return self.steps[at] if at < len(names) else None
 
 
-CREATE = Kind(
-    name="create",
-    steps=(
-        Step(
-            name="schedule",
-            performer=Performer.SCHEDULER,
-            task_state=TaskState.SCHEDULING,
-            undo="the claim is given back in the transaction that excludes the host",
-        ),
-        Step(
-            name="build",
-            performer=Performer.COMPUTE,
-            task_state=TaskState.SPAWNING,
-            undo="the guest, which never ran, is destroyed with its disks and taps; ports are released",
-        ),
-    ),
-    outcome=VmState.ACTIVE,
-    power=PowerState.RUNNING,
-    error_on_failure=True,
-)
-
-DELETE = Kind(
-    name="delete",
-    steps=(
-        Step(
-            name="destroy",
-            performer=Performer.COMPUTE,
-            task_state=TaskState.DELETING,
-            undo="none: a delete only goes forward",
-        ),
-        Step(
-            name="release",
-            performer=Performer.CONDUCTOR,
-            task_state=TaskState.DELETING,
-            undo="none: a delete only goes forward",
-        ),
-    ),
-    preempts=True,
-    outcome=VmState.DELETED,
-    power=PowerState.NOSTATE,
-    error_on_failure=True,
-)
-
-
-def _power_step(name: str, task: TaskState) -> tuple[Step, ...]:
-    return (
-        Step(
-            name=name,
-            performer=Performer.COMPUTE,
-            task_state=task,
-            undo="none: asked again, it finds the guest as it is",
-        ),
-    )
-
-
-START = Kind(
-    name="start",
-    steps=_power_step("power_on", TaskState.POWERING_ON),
-    vm_states=frozenset({VmState.STOPPED}),
-    outcome=VmState.ACTIVE,
-    power=PowerState.RUNNING,
-)
-
-STOP = Kind(
-    name="stop",
-    steps=_power_step("power_off", TaskState.POWERING_OFF),
-    vm_states=frozenset({VmState.ACTIVE, VmState.ERROR}),
-    outcome=VmState.STOPPED,
-    power=PowerState.SHUTDOWN,
-)
-
-REBOOT = Kind(
-    name="reboot",
-    steps=_power_step("reboot", TaskState.REBOOTING),
-    vm_states=frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED, VmState.ERROR}),
-    outcome=VmState.ACTIVE,
-    power=PowerState.RUNNING,
-    error_on_failure=True,
-)
-
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (CREATE, DELETE, START, STOP, REBOOT)}
-
-
 class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of ``actions`` as the engine reads it. Moments in microseconds."""
+    """One row of ``actions`` as the engine reads it. Moments in microseconds.
+
+    ``on_host`` is the host that performs the current step, None if it is the control plane's. ``work`` is what the
+    steps so far have found out and those to come need; ``before`` the server's states before the action.
+    """
 
     id: str
     server_id: str
@@ -173,62 +121,24 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     attempts: int
     lease_until: int | None
+    on_host: str | None = None
     owner: str | None = None
     claimant: str | None = None
     project_id: str | None = None
     user_id: str | None = None
     traceparent: str | None = None
-    input: dict[str, object] = {}
+    input: dict[str, Any] = {}
+    work: dict[str, Any] = {}
     excluded_hosts: list[str] = []
-    before: dict[str, object] = {}
+    before: dict[str, Any] = {}
     message: str | None = None
     started_at: int = 0
     updated_at: int = 0
     finished_at: int | None = None
 
 
-class Remedy(StrEnum):
-    """What the sweep does with an action whose lease ran out."""
-
-    RESEND = "resend"  # the message is lost, or its taker died: send the step again
-    RESCHEDULE = "reschedule"  # the host died while building: another host
-    SKIP = "skip"  # the host is gone and the step is not worth waiting for: the next one
-    FAIL = "fail"  # enough is enough
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """The bounds the rules work with: counts, and microseconds."""
-
-    attempts: int
-    max_hosts: int
-    queue_deadline: int
-
-
-def remedy(action: Action, *, host_up: bool, now: int, limits: Limits) -> Remedy:
-    """The rule of the sweep, for an action whose lease has run out.
-
-    ``host_up`` is about the server's host, and true for steps that need none. A delete never fails for want of a
-    host; a create moves on; anything else cannot be done while the host is away, and says so.
-    """
-    step = KINDS[action.kind].step(action.step)
-    waited_out = action.state == ActionState.PENDING and now - action.updated_at > limits.queue_deadline
-    exhausted = action.attempts >= limits.attempts or waited_out
-    if step.performer is Performer.COMPUTE and (not host_up or exhausted):
-        if action.kind == DELETE.name:
-            return Remedy.SKIP
-        if action.kind == CREATE.name and len(action.excluded_hosts) + 1 < limits.max_hosts:
-            return Remedy.RESCHEDULE
-        return Remedy.FAIL
-    if exhausted and action.kind != DELETE.name:
-        return Remedy.FAIL
-    return Remedy.RESEND
-
-
-def may_retry_elsewhere(action: Action, limits: Limits) -> bool:
-    """Whether a create that failed on one host gets another."""
-    return action.kind == CREATE.name and len(action.excluded_hosts) + 1 < limits.max_hosts
-
-
-def resend_delay(waited: int, dispatch: int, *, longest: int = 60_000_000) -> int:
-    """Microseconds until a step that nobody began is sent again: as long as it has waited already, within bounds."""
-    return max(dispatch, min(waited, longest))
+def host_of_step(step: Step, server_host: str | None, work: Mapping[str, Any]) -> str | None:
+    """The host that performs a step; None for steps of the control plane, and for a server that is on no host."""
+    if step.performer is not Performer.COMPUTE:
+        return None
+    return server_host if step.place is Place.HOST else work.get(step.place.value)

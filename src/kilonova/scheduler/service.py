@@ -7,9 +7,9 @@ from kilonova.database import engine
 from kilonova.database.connection import Database
 from kilonova.messaging.bus import Bus, Delivery, Subscription
 from kilonova.messaging.contract import SCHEDULER, Message, PerformStep, ScheduleServer, compute_queue
-from kilonova.model.action import CREATE
 from kilonova.model.clock import Clock, Random
 from kilonova.model.errors import Invalid, Stale, Unavailable
+from kilonova.model.kinds.create import BUILD, CREATE
 from kilonova.scheduler.catalog import make_filters, make_weighers
 from kilonova.scheduler.decision import Decision, decide, explain_failure
 from kilonova.scheduler.hosts import HostView, load
@@ -166,7 +166,7 @@ class Scheduler:
         build = PerformStep(
             action_id=request.action_id,
             kind=CREATE.name,
-            step=CREATE.steps[1].name,
+            step=BUILD.name,
             epoch=request.epoch + 1,
             server_id=request.guest.server_id,
             guest=request.guest,

@@ -12,9 +12,9 @@ from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.submission import action_row
 from kilonova.database import flavors, keypairs, membership
 from kilonova.image.protocol import Image
-from kilonova.model.action import CREATE
 from kilonova.model.errors import Forbidden, Invalid, NotFound
 from kilonova.model.flavor import Flavor, Keypair
+from kilonova.model.kinds.create import CREATE
 from kilonova.model.server import PowerState, TaskState, VmState
 from kilonova.network.protocol import RequestedNic
 from kilonova.web.call import Call

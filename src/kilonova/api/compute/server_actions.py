@@ -6,8 +6,8 @@ from kilonova.api.compute import server_schemas
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.submission import find, submit
 from kilonova.messaging.contract import ConsoleOutput, GetConsoleOutput, compute_calls_queue
-from kilonova.model.action import REBOOT, START, STOP
 from kilonova.model.errors import Conflict, NotFound, Unavailable
+from kilonova.model.kinds.power import REBOOT, START, STOP
 from kilonova.model.server import Server, TaskState, VmState
 from kilonova.web.call import Call, Reply
 from kilonova.web.routes import Handler, Route

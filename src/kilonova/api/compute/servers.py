@@ -14,7 +14,7 @@ from kilonova.api.paging import links
 from kilonova.database import admission, ledger, membership, servers
 from kilonova.database.outgoing import Outgoing, quota_of, schedule_request
 from kilonova.messaging.contract import SCHEDULER
-from kilonova.model.action import DELETE
+from kilonova.model.kinds.delete import DELETE
 from kilonova.model.server import Server, TaskState
 from kilonova.web.call import Call, Reply
 from kilonova.web.routes import Route

@@ -41,7 +41,9 @@ def upgrade() -> None:
         sa.Column("user_id", sa.String(length=64), nullable=True),
         sa.Column("project_id", sa.String(length=64), nullable=True),
         sa.Column("input", Json(), nullable=False),
+        sa.Column("work", Json(), nullable=False),
         sa.Column("step", sa.String(length=64), nullable=False),
+        sa.Column("on_host", sa.String(length=255), nullable=True),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("owner", sa.String(length=255), nullable=True),
         sa.Column("claimant", sa.String(length=64), nullable=True),
@@ -60,6 +62,7 @@ def upgrade() -> None:
         mysql_collate="utf8mb4_bin",
         mysql_engine="InnoDB",
     )
+    op.create_index("ix_actions_host", "actions", ["on_host", "lease_until"], unique=False)
     op.create_index("ix_actions_lease", "actions", ["lease_until"], unique=False)
     op.create_index("ix_actions_request", "actions", ["request_id"], unique=False)
     op.create_index("ix_actions_server", "actions", ["server_id", "started_at"], unique=False)
