@@ -35,6 +35,7 @@ BODIES: dict[str, Any] = {
     "POST /servers/{id}/action os-start": {"os-start": None},
     "POST /servers/{id}/action os-stop": {"os-stop": None},
     "POST /servers/{id}/action reboot": {"reboot": {"type": "HARD"}},
+    "POST /servers/{id}/action rebuild": {"rebuild": {"imageRef": UNKNOWN}},
     "POST /servers/{id}/action changePassword": {"changePassword": {"adminPass": "x"}},
     "POST /servers/{id}/action os-resetState": {"os-resetState": {"state": "active"}},
     "POST /servers/{id}/action os-getConsoleOutput": {"os-getConsoleOutput": {}},
