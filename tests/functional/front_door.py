@@ -36,6 +36,8 @@ BODIES: dict[str, Any] = {
     "POST /servers/{id}/action os-stop": {"os-stop": None},
     "POST /servers/{id}/action reboot": {"reboot": {"type": "HARD"}},
     "POST /servers/{id}/action rebuild": {"rebuild": {"imageRef": UNKNOWN}},
+    "POST /servers/{id}/action createImage": {"createImage": _SHORT},
+    "POST /servers/{id}/action createBackup": {"createBackup": {**_SHORT, "backup_type": "daily", "rotation": 1}},
     "POST /servers/{id}/action changePassword": {"changePassword": {"adminPass": "x"}},
     "POST /servers/{id}/action os-resetState": {"os-resetState": {"state": "active"}},
     "POST /servers/{id}/action os-getConsoleOutput": {"os-getConsoleOutput": {}},

@@ -11,12 +11,15 @@ from kilonova.model.kinds.power import REBOOT, START, STOP
 from kilonova.model.kinds.rebuild import REBUILD
 from kilonova.model.kinds.rescue import RESCUE, UNRESCUE
 from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
+from kilonova.model.kinds.shelve import SHELVE
+from kilonova.model.kinds.snapshot import CREATE_BACKUP, CREATE_IMAGE
 from kilonova.model.kinds.soft_delete import RESTORE, SOFT_DELETE
 from kilonova.model.kinds.suspend import RESUME, SUSPEND
 
 _ALL = (
     *(CREATE, DELETE, START, STOP, REBOOT),
     *(SOFT_DELETE, RESTORE, REBUILD, RESCUE, UNRESCUE),
+    *(CREATE_IMAGE, CREATE_BACKUP, SHELVE),
     *(RESIZE, MIGRATE, CONFIRM, REVERT, EVACUATE, LIVE_MIGRATION),
     *(PAUSE, UNPAUSE, SUSPEND, RESUME, CHANGE_PASSWORD, TRIGGER_CRASH_DUMP),
 )
