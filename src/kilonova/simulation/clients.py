@@ -8,7 +8,20 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
-from kilonova.api.compute import evacuation, live_migration, server_actions, server_migrations, server_moves, servers
+from kilonova.api.compute import (
+    deferred_delete,
+    evacuation,
+    live_migration,
+    rebuild,
+    server_actions,
+    server_admin,
+    server_images,
+    server_migrations,
+    server_moves,
+    server_rescue,
+    server_states,
+    servers,
+)
 from kilonova.api.compute.deployment import Deployment
 from kilonova.database import server_migrations as migrations_table
 from kilonova.database.tables import servers as table
@@ -24,6 +37,14 @@ ROLES = frozenset({"member", "reader"})
 _BODIES: dict[str, dict[str, Any]] = {
     "stop": {"os-stop": None},
     "start": {"os-start": None},
+    **{
+        word: {word: None}
+        for word in ("pause", "unpause", "suspend", "resume", "rescue", "unrescue", "shelve", "restore")
+    },
+    "rebuild": {"rebuild": {"imageRef": IMAGE}},
+    "image": {"createImage": {"name": "image"}},
+    "backup": {"createBackup": {"name": "backup", "backup_type": "daily", "rotation": 1}},
+    "reset": {"os-resetState": {"state": "error"}},
     "reboot": {"reboot": {"type": "HARD"}},
     "grow": {"resize": {"flavorRef": DOUBLE}},
     "shrink": {"resize": {"flavorRef": FLAVOR}},
@@ -49,6 +70,18 @@ _HANDLERS: dict[str, Callable[[Deployment, Call], Awaitable[Reply]]] = {
     "delete": servers.delete,
     "stop": server_actions.stop,
     "start": server_actions.start,
+    "pause": server_states.pause,
+    "unpause": server_states.unpause,
+    "suspend": server_states.suspend,
+    "resume": server_states.resume,
+    "rescue": server_rescue.rescue,
+    "unrescue": server_rescue.unrescue,
+    "rebuild": rebuild.rebuild,
+    "image": server_images.create_image,
+    "backup": server_images.create_backup,
+    "shelve": server_images.shelve,
+    "reset": server_admin.reset_state,
+    "restore": deferred_delete.restore,
     "reboot": server_actions.reboot,
     "grow": server_moves.resize,
     "shrink": server_moves.resize,
