@@ -63,7 +63,7 @@ class ActionsConfig(Section):
     dispatch: float = Field(5.0, gt=0, description="A step nobody began for this long is sent again (doubling).")
     queue_deadline: float = Field(600.0, gt=0, description="A step nobody began for this long fails.")
     sweep_interval: float = Field(1.0, gt=0, description="How often nova-conductor looks for late actions.")
-    sweep_batch: int = Field(200, ge=1, description="Late actions one sweep takes.")
+    sweep_batch: int = Field(400, ge=1, description="Late actions one sweep takes.")
     attempts: int = Field(5, ge=1, description="Times one step may be begun before the action fails.")
     max_hosts: int = Field(3, ge=1, description="Hosts a create may try.")
 

@@ -343,8 +343,20 @@ def sick(schedule: Schedule) -> Schedule:
     return msgspec.structs.replace(schedule, faults=faults)
 
 
+def failing(schedule: Schedule) -> Schedule:
+    """Builds fail on one host and go to another, far away from the database; messages come twice."""
+    creates = tuple(operation for operation in schedule.operations if operation.kind == "create")
+    faults = (
+        Fault(at=0.0, lasts=20.0, kind="sick", target=HOSTS[0], verbs=("prepare",)),
+        Fault(at=0.0, lasts=20.0, kind="weather", chances={"bus.duplicate": 0.3, "hypervisor.fault": 0.2}),
+    )
+    return msgspec.structs.replace(
+        schedule, operations=creates, faults=faults, slots_of_host=8, quota=10, distance=40.0
+    )
+
+
 def hasty(schedule: Schedule) -> Schedule:
-    """Servers are deleted while they are being built, far away from the database."""
+    """Servers are deleted while they are being built, far away from a slow database."""
     source = Random(schedule.seed)
     creates = [operation for operation in schedule.operations if operation.kind == "create"]
     deletes = [
@@ -352,22 +364,24 @@ def hasty(schedule: Schedule) -> Schedule:
         for operation in creates
     ]
     operations = tuple(sorted((*creates, *deletes), key=lambda operation: operation.at))
-    return msgspec.structs.replace(schedule, operations=operations, distance=40.0, quota=10)
+    slow = Fault(at=0.0, lasts=20.0, kind="weather", chances={"db.slow": 0.2, "bus.delay": 0.2})
+    faults = (*schedule.faults, slow)
+    return msgspec.structs.replace(schedule, operations=operations, faults=faults, distance=40.0, quota=10)
 
 
 BUGS: dict[Callable[[Patch], None], tuple[Callable[[Schedule], Schedule], int]] = {
     nobody_sweeps: (as_drawn, 30),
     acknowledged_before_the_work: (as_drawn, 30),
     epochs_are_not_compared: (isolated, 30),
-    a_build_is_not_idempotent: (as_drawn, 60),
+    a_build_is_not_idempotent: (failing, 60),
     quota_is_counted_afterwards: (as_drawn, 30),
     claims_ask_nobody: (crowded, 30),
     a_claim_stays_with_the_host_that_failed: (as_drawn, 60),
     guests_run_before_they_are_confirmed: (as_drawn, 10),
-    nothing_is_undone_when_stale: (as_drawn, 80),
+    nothing_is_undone_when_stale: (isolated, 30),
     ports_are_not_released: (as_drawn, 10),
     ports_ask_nobody: (hasty, 100),
-    ports_go_with_the_failed_host: (as_drawn, 100),
+    ports_go_with_the_failed_host: (failing, 60),
     a_delete_lets_the_build_go_on: (as_drawn, 10),
     confirmed_guests_are_forgotten: (as_drawn, 120),
     a_repeated_report_is_refused: (as_drawn, 60),

@@ -10,6 +10,8 @@ from kilonova.api.compute.deployment import Deployment
 from kilonova.api.front import Front
 from kilonova.api.http_server import HttpServer
 from kilonova.api.openapi import openapi
+from kilonova.api.operations.metrics import Metrics
+from kilonova.api.operations.routes import operations_application
 from kilonova.api.table import compute_application, compute_routes
 from kilonova.config import Config
 from kilonova.database.connection import Database
@@ -50,6 +52,8 @@ class ApiServer:
         self._server = HttpServer(
             Front(
                 {
+                    "/kilonova": operations_application(cloud, tokens, overrides),
+                    "/metrics": Metrics(cloud),
                     "/compute": compute_application(cloud, tokens, overrides),
                     "/identity": identity.application(neighbours.identity, overrides=overrides),
                     "/image": image.application(neighbours.images, tokens=tokens, overrides=overrides),

@@ -3,43 +3,25 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from kilonova.cli.direct import ask, configuration_of
 from kilonova.cli.state import State
 
-MOST = 200
-"""Rows shown of each sort; a cloud has thousands of failed ones in its history."""
-
-
-class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One action. Seconds: ``age`` since it was asked for, ``lease`` until another may take it over (negative: late)."""
-
-    id: str
-    server_id: str
-    server: str
-    kind: str
-    step: str
-    state: str
-    owner: str | None
-    host: str | None
-    age: float
-    lease: float | None
-    attempts: int
-    request_id: str
-    message: str | None
+if TYPE_CHECKING:
+    from kilonova.database.operations import ActionLine
 
 
 def show(
     state: State, file: Path | None, overrides: list[str], *, late: bool, failed: bool, json_output: bool
 ) -> None:
     """Print them: the open ones and those that failed, or only what is asked for."""
+    from kilonova.database.operations import list_actions
+
     config = configuration_of(state, file, overrides)
-    found = ask(config, lambda connection, now: collect(connection, now, late=late, failed=failed))
+    found = ask(config, lambda connection, now: list_actions(connection, now, late=late, failed=failed))
     if json_output:
         print(json.dumps([msgspec.to_builtins(line) for line in found], indent=2))
     elif found:
@@ -48,43 +30,7 @@ def show(
         print("There are none.")
 
 
-def collect(connection: Connection, now: int, *, late: bool, failed: bool) -> list[Line]:
-    """The open ones, the latest first; then the failed ones, the newest first."""
-    from kilonova.database.tables import actions, servers
-    from kilonova.model.action import ActionState
-
-    a, s = actions.c, servers.c
-    columns = (*(column for column in actions.columns if column.name != "id"), a.id, s.host, s.name.label("server"))
-    query = sa.select(*columns).outerjoin(servers, s.id == a.server_id).limit(MOST)
-    wanted = []
-    if late or not failed:
-        due = a.lease_until < now if late else a.lease_until.is_not(None)
-        wanted.append(query.where(due).order_by(a.lease_until))
-    if failed or not late:
-        wanted.append(query.where(a.state == ActionState.FAILED).order_by(a.seq.desc()))
-    return [_line(row, now) for one in wanted for row in connection.execute(one)]
-
-
-def _line(row: sa.Row[Any], now: int) -> Line:
-    ended = row.finished_at if row.finished_at is not None else now
-    return Line(
-        id=row.id,
-        server_id=row.server_id,
-        server=row.server or "",
-        kind=row.kind,
-        step=row.step,
-        state=row.state,
-        owner=row.owner,
-        host=row.host,
-        age=round((ended - row.started_at) / 1_000_000, 1),
-        lease=None if row.lease_until is None else round((row.lease_until - now) / 1_000_000, 1),
-        attempts=row.attempts,
-        request_id=row.request_id,
-        message=row.message,
-    )
-
-
-def _draw(found: list[Line]) -> None:
+def _draw(found: "list[ActionLine]") -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -2,34 +2,26 @@
 
 import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy.engine import Connection
 
 from kilonova.cli.direct import ask, configuration_of
 from kilonova.cli.state import State
 
+if TYPE_CHECKING:
+    from kilonova.database.operations import FindingLine
+
 FOUND = 1
 """Exit code when something is not as it must be."""
-GRACE_SECONDS = 10.0
-"""An action may be late by this much before that is a finding: the sweep looks every second, and a restart takes some."""
-
-
-class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One finding as it is shown. ``host`` and ``since`` are those of what a host reported itself."""
-
-    kind: str
-    subject: str
-    message: str
-    host: str | None = None
-    since: str | None = None
 
 
 def show(state: State, file: Path | None, overrides: list[str], *, json_output: bool) -> int:
     """Print what is wrong; the exit code."""
-    found = ask(configuration_of(state, file, overrides), collect)
+    from kilonova.database.operations import list_findings
+
+    found = ask(configuration_of(state, file, overrides), list_findings)
     if json_output:
         print(json.dumps({"clean": not found, "findings": [msgspec.to_builtins(line) for line in found]}, indent=2))
     elif found:
@@ -39,28 +31,7 @@ def show(state: State, file: Path | None, overrides: list[str], *, json_output: 
     return FOUND if found else 0
 
 
-def collect(connection: Connection, now: int) -> list[Line]:
-    """The database's own breaches first, then what hosts have reported."""
-    from kilonova.database import findings
-    from kilonova.database.checks import check
-
-    own = [
-        Line(kind=one.kind, subject=one.subject, message=one.message)
-        for one in check(connection, now, int(GRACE_SECONDS * 1_000_000))
-    ]
-    return own + [
-        Line(
-            kind=one.kind,
-            subject=one.subject,
-            message=one.message,
-            host=one.host,
-            since=datetime.fromtimestamp(one.first_seen_at / 1_000_000, UTC).isoformat(timespec="seconds"),
-        )
-        for one in findings.listing(connection)
-    ]
-
-
-def _draw(found: list[Line]) -> None:
+def _draw(found: "list[FindingLine]") -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -4,6 +4,7 @@ Any number of conductors sweep; each change names the epoch it found, so of two 
 """
 
 import asyncio
+import zlib
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -15,7 +16,7 @@ from kilonova.database.connection import Database
 from kilonova.database.outgoing import Outgoing
 from kilonova.database.tables import actions as table
 from kilonova.messaging.bus import Bus
-from kilonova.model.action import Action, Performer
+from kilonova.model.action import Action, Performer, Remedy
 from kilonova.model.clock import Clock
 from kilonova.model.errors import KilonovaError, Stale, Unavailable
 from kilonova.model.kinds.catalog import KINDS
@@ -24,7 +25,8 @@ from kilonova.telemetry.timeline import Timeline
 
 log = structlog.get_logger()
 
-_AT_ONCE = 8  # late actions mended side by side: each is a round trip to the database and one to the broker
+_AT_ONCE = 16  # late actions mended together
+_WINDOW = 64  # of them looked at together
 
 
 class Sweep:
@@ -75,17 +77,56 @@ class Sweep:
         if not self._bus.connected:
             self.distrust()
             return 0
-        late, stranded = await self._database.run(_look, self._clock.now(), self._config.sweep_batch)
-        if stranded:
-            await self._tidy(stranded)
-        done = 0
-        for start in range(0, len(late), _AT_ONCE):
-            mended = await asyncio.gather(*(self._mend(action) for action in late[start : start + _AT_ONCE]))
-            done += sum(mended)
+        done, seen = 0, set[str]()
+        while len(seen) < self._config.sweep_batch:
+            late, stranded = await self._database.run(_look, self._clock.now(), _WINDOW)
+            if stranded:
+                await self._tidy(stranded)
+            mine = self._share_of([action for action in late if action.id not in seen])
+            if not mine:
+                break
+            seen.update(action.id for action in mine)
+            done += await self._mend(mine)
         return done
 
-    async def _mend(self, action: Action) -> bool:
-        """Whether something was done about it. Raises ``Unavailable`` if the database or the broker is away: later, then."""
+    def _share_of(self, late: list[Action]) -> list[Action]:
+        """Where to begin in the list differs from conductor to conductor, so that they do not all mend the same ones."""
+        first = zlib.crc32(self._host.encode()) % len(late) if late else 0
+        return sorted((late[first:] + late[:first])[:_AT_ONCE], key=lambda action: action.id)
+
+    async def _mend(self, late: list[Action]) -> int:
+        """How many something was done about. Raises ``Unavailable`` if the database or the broker is away: later, then."""
+        sent, others = await self._database.run(self._send_again, late)
+        await asyncio.gather(*(self._send(action, outgoing) for action, outgoing in sent))
+        mended = await asyncio.gather(*(self._mend_one(action) for action in others))
+        return len(sent) + sum(mended)
+
+    def _send_again(
+        self, connection: Connection, late: list[Action]
+    ) -> tuple[list[tuple[Action, Outgoing]], list[Action]]:
+        """In one transaction all that only need their message again (an outage leaves hundreds); the others are returned.
+
+        It changes one row for each, in the order of their ids, so that conductors wait for each other in one direction.
+        """
+        sent: list[tuple[Action, Outgoing]] = []
+        others: list[Action] = []
+        for action in late:
+            chosen, host_up = self._choose(connection, action)
+            if chosen is not Remedy.RESEND:
+                others.append(action)
+                continue
+            try:
+                outgoing = self._apply(connection, action, chosen, host_up)
+            except Stale:
+                continue
+            except KilonovaError as error:
+                log.error("late action cannot be mended", action=action.id, error=error.message)
+                continue
+            if outgoing is not None:
+                sent.append((action, outgoing))
+        return sent, others
+
+    async def _mend_one(self, action: Action) -> bool:
         try:
             sent = await self._database.run(self._remedy, action)
         except Unavailable:
@@ -100,11 +141,18 @@ class Sweep:
         return True
 
     def _remedy(self, connection: Connection, action: Action) -> Outgoing | None:
-        host = action.on_host
+        return self._apply(connection, action, *self._choose(connection, action))
+
+    def _choose(self, connection: Connection, action: Action) -> tuple[Remedy, bool]:
+        """What to do, and whether the host that performs the step may be up."""
         step = KINDS[action.kind].step(action.step)
         now = self._clock.now()
-        host_up = step.performer is not Performer.COMPUTE or self._may_be_up(connection, host, now)
-        chosen = remedy(action, host_up=host_up, now=now, limits=self._limits)
+        host_up = step.performer is not Performer.COMPUTE or self._may_be_up(connection, action.on_host, now)
+        return remedy(action, host_up=host_up, now=now, limits=self._limits), host_up
+
+    def _apply(self, connection: Connection, action: Action, chosen: Remedy, host_up: bool) -> Outgoing | None:
+        """Raises ``Stale`` if somebody was faster; then nothing was changed."""
+        now, host = self._clock.now(), action.on_host
         log.info(
             "late action",
             action=action.id,

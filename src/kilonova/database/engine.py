@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, ledger, outcomes, servers
+from kilonova.database import actions, ledger, membership, outcomes, servers
 from kilonova.database.outgoing import Outgoing, step_message
 from kilonova.messaging.contract import Need, TimelineEvent
 from kilonova.model.action import Action, ActionState, Performer, Remedy, Step, host_of_step
@@ -144,6 +144,8 @@ def begin(
         raise Stale(f"server {action.server_id} is no longer held by action {action_id}")
     if action.on_host is not None and action.on_host != owner:
         raise Stale(f"step '{action.step}' of server {server.id} is for {action.on_host}, not for {owner}")
+    if action.on_host is not None and membership.forced_down(connection, "nova-compute", owner):
+        raise Stale(f"host {owner} is forced down: its steps are for others")
     again = action.claimant == claimant and action.epoch == epoch + 1 and action.state == ActionState.RUNNING
     if not again:
         leased = {
@@ -373,12 +375,19 @@ def take_over(
     events: Sequence[TimelineEvent] = (),
 ) -> Outgoing | None:
     """Apply the sweep's remedy to a late action. Raises ``Stale`` if somebody was faster."""
-    actions.record(connection, action.id, events)
     if remedy is Remedy.FAIL:
         _give_up(connection, action, message, "", now)
-        return None
-    if remedy is Remedy.RESCHEDULE:
-        return _reschedule(connection, action, now, dispatch, message)
+        outgoing = None
+    elif remedy is Remedy.RESCHEDULE:
+        outgoing = _reschedule(connection, action, now, dispatch, message)
+    else:
+        outgoing = _again(connection, action, remedy, now, dispatch)
+    actions.record(connection, action.id, events)
+    return outgoing
+
+
+def _again(connection: Connection, action: Action, remedy: Remedy, now: int, dispatch: int) -> Outgoing:
+    """The step once more, or the one after it. Raises ``Stale``."""
     step = KINDS[action.kind].step(action.step)
     if remedy is Remedy.SKIP:
         step = KINDS[action.kind].after(action.step) or step

@@ -27,7 +27,7 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
     redelivery_delay: float = 0.5
     redelivery_delay_max: float = 10.0
     reconnect_delay: float = 0.2
-    reconnect_delay_max: float = 4.0
+    reconnect_delay_max: float = 2.5
     heartbeat: int = 5
     name: str = "kilonova"
 

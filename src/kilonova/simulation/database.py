@@ -51,10 +51,15 @@ class Storage:
 
 
 class Roads:
-    """Whether the database can be reached at all."""
+    """Whether the database can be reached: by anybody, and by whom not."""
 
     def __init__(self) -> None:
         self.up = True
+        self.cut: set[str] = set()
+
+    def open_to(self, process: str) -> bool:
+        """Whether this process reaches it."""
+        return self.up and process not in self.cut
 
 
 class SimulatedDatabase(Database):
@@ -83,7 +88,7 @@ class SimulatedDatabase(Database):
     async def run(self, transaction: Transaction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         weather, name = self._weather, getattr(transaction, "__name__", "transaction")
         await self._clock.sleep(weather.latency())
-        if not self._roads.up:
+        if not self._roads.open_to(self._process.name):
             await self._clock.sleep(weather.source.random())
             self._note(name, "unreachable")
             raise Unavailable("the database cannot be reached")

@@ -4,6 +4,7 @@
 agent's life on it, with delays and failures before and after each effect.
 """
 
+import asyncio
 from collections.abc import Callable
 
 from kilonova.hypervisor.driver import Progress
@@ -21,7 +22,8 @@ Ran = Callable[[str, str, bool], None]
 
 
 class Machine(Journal):
-    """One compute host below its agent. ``sick`` names the verbs that fail now, they take up to ``pace`` and ``slow`` seconds."""
+    """One compute host below its agent. ``sick`` names the verbs that fail now, they take up to ``pace`` and
+    ``slow`` seconds, and none ends while it is not ``free``."""
 
     def __init__(self, host: str, settings: FakeSettings, pace: float) -> None:
         super().__init__(None)
@@ -31,6 +33,8 @@ class Machine(Journal):
         self.guests: dict[str, FakeGuest] = {}
         self.sick: set[str] = set()
         self.slow: float = 0.0
+        self.free: asyncio.Event = asyncio.Event()  # not set: no verb ends
+        self.free.set()
 
     def load(self) -> dict[str, FakeGuest]:
         return self.guests
@@ -70,6 +74,7 @@ class SimulatedDriver(FakeDriver):
         if weather.strikes("hypervisor.slow"):
             seconds += weather.source.expovariate(0.2)
         await self._clock.sleep(seconds)
+        await self._machine.free.wait()
         if verb != "start" and (verb in self._machine.sick or weather.strikes("hypervisor.fault")):
             self._note(f"{verb} fails", server_id)
             elsewhere = weather.source.random() < 0.8

@@ -147,7 +147,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
 
 class SimulatedClock:
-    """A process's ``Clock``: its wall clock is ``skew`` seconds off."""
+    """A process's ``Clock``: its wall clock is ``skew`` seconds off, and may jump."""
 
     def __init__(self, loop: SimulatedLoop, skew: float = 0.0) -> None:
         self._loop = loop
@@ -155,6 +155,10 @@ class SimulatedClock:
 
     def now(self) -> int:
         return self._epoch + int(self._loop.time() * 1_000_000)
+
+    def jump(self, seconds: float) -> None:
+        """Somebody sets the wall clock. Nothing that runs on the monotonic one notices."""
+        self._epoch += int(seconds * 1_000_000)
 
     def monotonic(self) -> float:
         return self._loop.time()

@@ -8,7 +8,8 @@ import msgspec
 from kilonova.model.clock import Random
 
 HOSTS = ("host1", "host2", "host3")
-CONTROL = ("api", "scheduler1", "scheduler2", "conductor1", "conductor2")
+APIS = ("api", "api2")
+CONTROL = (*APIS, "scheduler1", "scheduler2", "conductor1", "conductor2")
 PROCESSES = (*CONTROL, *HOSTS)
 REQUESTS_UNTIL = 14.0
 FAULTS_UNTIL = 24.0
@@ -34,8 +35,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
     ``kill``: the process ``target``, ``turns`` turns of its own after ``at``; it comes back ``lasts`` later. ``broker``,
     ``database``: an outage. ``partition``: ``target`` cannot reach the broker. ``sick``: the ``verbs`` of a host fail.
-    ``slow``: verbs of a host take up to ``turns`` seconds more. ``weather``: ``chances`` of small misfortunes.
-    ``guest``: a guest of the host shuts itself down.
+    ``slow``: verbs of a host take up to ``turns`` seconds more; ``stuck``: they do not end until it is over. ``weather``:
+    ``chances`` of small misfortunes. ``guest``: a guest of the host shuts itself down. ``blind``: the service ``target``
+    cannot reach the database. ``forced``: an operator says that a host is down although it lives. ``jump``: the wall clock of
+    ``target`` is moved by ``turns`` tenths of a second, and stays so.
     """
 
     at: float
@@ -55,6 +58,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
             "slow": f"{self.target} is up to {self.turns} s slower",
             "weather": ", ".join(f"{name} {chance:.0%}" for name, chance in self.chances.items()),
             "guest": f"a guest on {self.target} shuts itself down",
+            "stuck": f"{self.target} does not get on with anything",
+            "blind": f"{self.target} cannot reach the database",
+            "forced": f"{self.target} is forced down",
+            "jump": f"the clock of {self.target} jumps by {self.turns / 10:g} s",
         }.get(self.kind, f"{self.kind} outage")
         return f"{self.at:6.2f} s  {what}, for {self.lasts:.2f} s"
 
@@ -126,8 +133,8 @@ def _fault(source: Random, busy: list[float]) -> Fault:
     lasts = source.expovariate(0.5) + 0.05 if source.random() < 0.5 else source.uniform(4.0, longest)
     lasts = round(min(lasts, longest), 3)
     kind = source.choices(
-        ("kill", "partition", "broker", "database", "sick", "slow", "weather", "guest", "restart"),
-        (10, 3, 1.5, 1.5, 2, 2, 2, 1, 1),
+        (*_KINDS,),
+        (*_KINDS.values(),),
     )[0]
     if kind == "kill":
         target = source.choice((*PROCESSES, *HOSTS))
@@ -143,8 +150,33 @@ def _fault(source: Random, busy: list[float]) -> Fault:
         return Fault(at=at, lasts=lasts, kind=kind, target=source.choice(HOSTS), turns=source.randint(1, 15))
     if kind == "guest":
         return Fault(at=at, lasts=0.0, kind=kind, target=source.choice(HOSTS))
+    if kind in ("stuck", "forced"):
+        return Fault(at=at, lasts=lasts, kind=kind, target=source.choice(HOSTS))
+    if kind == "blind":
+        return Fault(at=at, lasts=lasts, kind=kind, target=source.choice(CONTROL))
+    if kind == "jump":
+        target = source.choice(PROCESSES)
+        tenths = source.randint(-600, 600) if target in HOSTS else source.randint(-20, 20)
+        return Fault(at=at, lasts=0.0, kind=kind, target=target, turns=tenths)
     return _weather(source) if kind == "weather" else Fault(at=at, lasts=lasts, kind=kind)
 
+
+_KINDS = {
+    "kill": 10.0,
+    "partition": 3.0,
+    "broker": 1.5,
+    "database": 1.5,
+    "sick": 2.0,
+    "slow": 2.0,
+    "weather": 2.0,
+    "guest": 1.0,
+    "restart": 1.0,
+    "stuck": 1.0,
+    "blind": 2.0,
+    "forced": 1.0,
+    "jump": 1.0,
+}
+"""How often each sort of misfortune is drawn, against the others."""
 
 _MISFORTUNES = {
     "bus.loss": 0.2,

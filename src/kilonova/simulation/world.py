@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from kilonova.api.compute.deployment import Deployment
 from kilonova.database.tables import actions
 from kilonova.database.tables import servers as servers_table
+from kilonova.database.tables import services as services_table
 from kilonova.hypervisor.fake.settings import FakeSettings
 from kilonova.model.clock import Ids, Random
 from kilonova.model.errors import KilonovaError
@@ -21,7 +22,7 @@ from kilonova.simulation.clients import Clients, ConnectionLost
 from kilonova.simulation.database import Roads, SimulatedDatabase, Storage
 from kilonova.simulation.hypervisor import Machine, SimulatedDriver
 from kilonova.simulation.loop import Process, SimulatedClock, SimulatedLoop
-from kilonova.simulation.schedule import FAULTS_UNTIL, HOSTS, PROCESSES, Fault, Operation, Schedule
+from kilonova.simulation.schedule import APIS, FAULTS_UNTIL, HOSTS, PROCESSES, Fault, Operation, Schedule
 from kilonova.simulation.trace import Trace
 from kilonova.simulation.weather import Weather
 from kilonova.web.call import Reply
@@ -51,11 +52,13 @@ class World:
         self.machines = {host: Machine(host, machine, schedule.pace) for host in HOSTS}
         self._processes: dict[str, Process] = {}
         self._lives: dict[str, int] = {}
+        self._jumps: dict[str, float] = {}
         self._services: dict[str, services.Service] = {}
         self._drivers: dict[str, SimulatedDriver] = {}
+        self._clocks: dict[str, SimulatedClock] = {}
         self._back_after: dict[str, float] = {}
         self._graveyard: list[object] = []
-        self._requests: set[asyncio.Future[Reply]] = set()
+        self._requests: dict[str, set[asyncio.Future[Reply]]] = {name: set() for name in APIS}
         self._first_instructions: dict[str, str] = {}
         self._clock = SimulatedClock(loop)
         self.clients = Clients(self._send, self._look, self._client_note, loop.time, self._clock.sleep)
@@ -132,7 +135,7 @@ class World:
 
     async def _live(self, process: Process) -> None:
         name = process.name
-        clock = SimulatedClock(self._loop, process.skew)
+        clock = self._clocks[name] = SimulatedClock(self._loop, process.skew + self._jumps.get(name, 0.0))
         source = Random(f"{self.schedule.seed} {name} {self._lives[name]}")
         database = SimulatedDatabase(
             self._storage, self._roads, self._loop, process, clock, self._weather, self.trace
@@ -171,10 +174,9 @@ class World:
         self._graveyard.append(self._services.pop(name, None))
         self._drivers.pop(name, None)
         self._broker.forget(process)
-        if name == "api":
-            for request in list(self._requests):
-                if not request.done():
-                    request.set_exception(ConnectionLost())
+        for request in list(self._requests.get(name, ())):
+            if not request.done():
+                request.set_exception(ConnectionLost())
         self._loop.later(self._back_after.pop(name, 0.5), self._begin, name)
 
     # --- misfortunes -------------------------------------------------------------------------------------------
@@ -197,6 +199,17 @@ class World:
             case "guest":
                 self._end_guest(self.machines[fault.target])
                 return
+            case "jump":
+                self._jumps[fault.target] = self._jumps.get(fault.target, 0.0) + fault.turns / 10
+                if fault.target in self._clocks:
+                    self._clocks[fault.target].jump(fault.turns / 10)
+                return
+            case "stuck":
+                self.machines[fault.target].free.clear()
+            case "blind":
+                self._roads.cut.add(fault.target)
+            case "forced":
+                self._force(fault.target, down=True)
             case "broker":
                 self._broker.up = False
             case "database":
@@ -226,8 +239,23 @@ class World:
                 self.machines[fault.target].sick = set()
             case "slow":
                 self.machines[fault.target].slow = 0.0
+            case "stuck":
+                self.machines[fault.target].free.set()
+            case "blind":
+                self._roads.cut.discard(fault.target)
+            case "forced":
+                self._force(fault.target, down=False)
             case "weather":
                 self._weather.end(fault.chances)
+
+    def _force(self, host: str, *, down: bool) -> None:
+        """An operator's word, which no outage of ours keeps from the database."""
+        services_of_host = services_table.c.host == host
+        self._storage.look(
+            lambda connection: (
+                connection.execute(services_table.update().where(services_of_host).values(forced_down=down)).rowcount
+            )
+        )
 
     def _heal(self) -> None:
         """From now on all goes well; those that are dead come back as they were going to."""
@@ -292,19 +320,20 @@ class World:
         self._note("client", what, about)
 
     async def _send(self, run: Callable[[Deployment], Awaitable[Reply]]) -> Reply:
-        process, service = self._processes.get("api"), self._services.get("api")
+        name = APIS[int(self._source.random() * len(APIS))]
+        process, service = self._processes.get(name), self._services.get(name)
         await self._clock.sleep(self._weather.latency())
         if process is None or not process.alive or service is None or service.deployment is None:
             raise ConnectionLost()
         answer: asyncio.Future[Reply] = self._loop.create_future()
-        self._requests.add(answer)
+        self._requests[name].add(answer)
         task = self._loop.create_task(_answered(run(service.deployment), answer), context=process.context.copy())
         self._graveyard.append(task)
         try:
             async with asyncio.timeout(60.0):
                 return await answer
         finally:
-            self._requests.discard(answer)
+            self._requests[name].discard(answer)
 
     async def _look(self, question: Callable[[Connection], list[str]]) -> list[str]:
         return self._storage.look(question)
