@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
+from kilonova.api.compute import personality
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.inputs import as_address
 from kilonova.api.compute.submission import action_row
@@ -70,8 +71,6 @@ async def read(cloud: Deployment, call: Call) -> Boot:
 
 
 def _refuse_what_we_lack(body: dict[str, Any]) -> None:
-    if body.get("personality"):
-        raise Invalid("Personality files are not supported; pass them in user_data.")
     devices = [*body.get("block_device_mapping", []), *body.get("block_device_mapping_v2", [])]
     for device in devices:
         if device.get("source_type") != "image" or device.get("destination_type", "local") != "local":
@@ -133,6 +132,7 @@ def _named(
     limit = cloud.config.quota.metadata_items
     if 0 <= limit < len(body.get("metadata", {})):
         raise Forbidden("Maximum number of metadata items exceeds quota limit.")
+    personality.check_quota(connection, cloud, call.project_id, personality.files(body))
     return flavor, keypair
 
 
@@ -221,6 +221,7 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
         "key_name": boot.keypair.name if boot.keypair else None,
         "public_key": boot.keypair.public_key if boot.keypair else None,
         "user_data": body.get("user_data"),
+        "personality": personality.files(body) or None,
         "config_drive": _config_drive(body, image),
         "metadata": body.get("metadata", {}),
         "tags": sorted(set(body.get("tags", []))),

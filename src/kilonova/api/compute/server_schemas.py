@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from kilonova.api.compute.inputs import BOOLEAN
+from kilonova.api.compute.personality import PERSONALITY
 from kilonova.web.schema import NON_NEGATIVE, TEXT, Schema, Versioned, always
 
 NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"\S"}
@@ -112,7 +113,7 @@ def _create(version: int) -> Schema:
         if version >= since:
             properties |= addition
     if version <= 56:
-        properties["personality"] = {"type": "array", "items": {"type": "object"}}
+        properties["personality"] = PERSONALITY
     if version >= 37:
         required.append("networks")
     hints: Schema = {"type": "object", "additionalProperties": True}
