@@ -77,3 +77,8 @@ def as_int(value: Any, field: str, lowest: int) -> int:
     if not lowest <= amount <= LARGEST:
         raise Invalid(f"Invalid input for field/attribute {field}. {amount} is not between {lowest} and {LARGEST}.")
     return amount
+
+
+def as_number(text: str) -> int | None:
+    """The number of a row as a path names it; None for what cannot be one."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
