@@ -3,7 +3,9 @@
 from kilonova.api.compute import (
     aggregate_images,
     aggregates,
+    console_tokens,
     extensions,
+    external_events,
     flavors,
     hosts,
     hypervisors,
@@ -12,6 +14,7 @@ from kilonova.api.compute import (
     limits,
     migrations,
     quotas,
+    remote_consoles,
     rules,
     rules_servers,
     server_actions,
@@ -63,6 +66,9 @@ _MODULES = (
     aggregate_images,
     hosts,
     usage_audit,
+    remote_consoles,
+    console_tokens,
+    external_events,
 )
 
 
