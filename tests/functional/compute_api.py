@@ -54,6 +54,7 @@ MODULES = (
     "remote_consoles",
     "console_tokens",
     "external_events",
+    "gone",
 )
 
 CALLERS = {

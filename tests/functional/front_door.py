@@ -117,7 +117,8 @@ class Row:
             return {"host": "h", "binary": "nova-compute"} if self.version < 53 else {"status": "disabled"}
         if self.key == "PUT /flavors/{flavor_id}/os-extra_specs/{id}":
             return {UNKNOWN: "c"}
-        return BODIES.get(self.key, {})
+        named = {self.route.action: {}} if self.route.action else {}
+        return BODIES.get(self.key.replace("/os-volumes_boot", "/servers"), named)
 
 
 def rows() -> list[Row]:

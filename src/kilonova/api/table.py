@@ -7,6 +7,7 @@ from kilonova.api.compute import (
     extensions,
     external_events,
     flavors,
+    gone,
     hosts,
     hypervisors,
     instance_actions,
@@ -31,6 +32,7 @@ from kilonova.api.compute import (
     usage,
     usage_audit,
     versions,
+    volumes_boot,
     zones,
 )
 from kilonova.api.compute.deployment import Deployment
@@ -69,12 +71,14 @@ _MODULES = (
     remote_consoles,
     console_tokens,
     external_events,
+    gone,
 )
 
 
 def compute_routes() -> RouteTable:
     """Every operation of the Compute API."""
-    return RouteTable(route for module in _MODULES for route in module.ROUTES)
+    routes = [route for module in _MODULES for route in module.ROUTES]
+    return RouteTable([*routes, *volumes_boot.aliases(routes)])
 
 
 def policy_defaults(table: RouteTable) -> dict[str, str]:
