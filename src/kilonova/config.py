@@ -66,6 +66,9 @@ class ActionsConfig(Section):
     sweep_batch: int = Field(400, ge=1, description="Late actions one sweep takes.")
     attempts: int = Field(5, ge=1, description="Times one step may be begun before the action fails.")
     max_hosts: int = Field(3, ge=1, description="Hosts a create may try.")
+    reclaim_instance_interval: float = Field(
+        0.0, ge=0, description="Seconds a deleted server can be restored; 0: it is deleted at once."
+    )
 
     @property
     def limits(self) -> Limits:

@@ -2,6 +2,7 @@
 
 from kilonova.api.compute import (
     aggregates,
+    deferred_delete,
     evacuation,
     extensions,
     flavors,
@@ -41,6 +42,7 @@ _MODULES = (
     server_states,
     server_locks,
     server_admin,
+    deferred_delete,
     server_moves,
     evacuation,
     live_migration,

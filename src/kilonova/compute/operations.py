@@ -6,7 +6,7 @@ from kilonova.compute.destroy import destroy
 from kilonova.compute.live_migration import keep, receive, settle, transfer
 from kilonova.compute.move import arrive, come_back, depart, stay
 from kilonova.compute.pause import pause, resume, suspend, unpause
-from kilonova.compute.power import power_off, power_on, reboot
+from kilonova.compute.power import power_off, power_on, put_away, reboot
 from kilonova.compute.tools import Operation
 
 OPERATIONS: dict[str, Operation] = {
@@ -26,6 +26,7 @@ OPERATIONS: dict[str, Operation] = {
     "power_on": power_on,
     "power_off": power_off,
     "reboot": reboot,
+    "put_away": put_away,
     "pause": pause,
     "unpause": unpause,
     "suspend": suspend,

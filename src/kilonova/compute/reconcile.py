@@ -49,6 +49,7 @@ _WITH_GUEST = (
     *(VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED),
     *(VmState.RESCUED, VmState.RESIZED),
 )
+_AT_REST = (VmState.SOFT_DELETED, VmState.SHELVED)
 _CONTEXT = RequestContext(request_id="req-reconcile")
 _RESUMED_AT_ONCE = 4
 
@@ -159,10 +160,15 @@ class Reconciler:
         listed.clear()
 
     async def _fence(self, servers: list[ServerOnHost], guests: Mapping[str, Guest]) -> None:
-        """We were away, and these servers are being made anew elsewhere: their guests here must not run beside the new ones."""
+        """We were away, and these servers are being made anew elsewhere, or were put away: their guests must not run here."""
         for server in servers:
             guest = guests.get(server.server_id)
-            if server.fenced and guest is not None and guest.state in _AWAKE:
+            if guest is None or guest.state not in _AWAKE:
+                continue
+            if server.vm_state in _AT_REST and not server.busy and not self._workplace.busy(server.server_id):
+                log.warning("guest shut down: its server is to be off", server=guest.server_id, state=server.vm_state)
+                await self._driver.power_off(guest.server_id, 0)
+            elif server.fenced:
                 log.warning("guest shut down: its server is being evacuated", server=guest.server_id, host=self._host)
                 await self._driver.power_off(guest.server_id, 0)
 

@@ -62,7 +62,7 @@ def request(
     now = row["started_at"]
     work = row["work"]
     if kind.preempts:
-        if not _preempt(connection, server, now):
+        if not _preempt(connection, server, kind, now):
             return None
         work = {**work, **_copy(connection, server)}
     else:
@@ -117,14 +117,15 @@ def _seize(connection: Connection, server: Server, action_id: str, task_state: T
     return connection.execute(statement).rowcount == 1
 
 
-def _preempt(connection: Connection, server: Server, now: int) -> bool:
-    """End what runs on the server; its performer finds its epoch stale and undoes its own work. False: a delete runs."""
+def _preempt(connection: Connection, server: Server, kind: Kind, now: int) -> bool:
+    """End what runs on the server; its performer finds its epoch stale and undoes its own work. False: as good a delete runs."""
     if server.action_id is None:
         return True
     running = actions.find(connection, server.action_id)
     if running is None or running.finished_at is not None:
         return True
-    if KINDS[running.kind].preempts:
+    other = KINDS[running.kind]
+    if other.preempts and (other.forward_only or other.name == kind.name):
         return False
     undone = {
         "state": ActionState.UNDONE,

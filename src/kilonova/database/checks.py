@@ -19,6 +19,7 @@ from kilonova.model.server import VmState
 _a, _l, _h, _p, _s = actions.c, allocations.c, hosts.c, ports.c, servers.c
 _OPEN = (ActionState.PENDING, ActionState.RUNNING)
 _LIVE = _s.deleted_at.is_(None)
+_COUNTED = _s.vm_state != VmState.SOFT_DELETED
 
 
 def check(connection: Connection, now: int, grace: int) -> list[Finding]:
@@ -165,9 +166,9 @@ def _amounts(amounts: tuple[int, int, int, int]) -> str:
 
 
 def _quota_usage(connection: Connection) -> Iterator[Finding]:
-    """What projects count as used is the sum of their servers that are not deleted."""
+    """What projects count as used is the sum of their servers that are not deleted, for good or for the time being."""
     sums: Counter[tuple[str, str]] = Counter()
-    for row in connection.execute(sa.select(_s.project_id, _s.flavor, _s.charged).where(_LIVE)):
+    for row in connection.execute(sa.select(_s.project_id, _s.flavor, _s.charged).where(_LIVE, _COUNTED)):
         for resource, amount in (row.charged or quota_of(row.flavor)).items():
             sums[row.project_id, resource] += amount
     counted = {(row.project_id, row.resource): int(row.in_use) for row in connection.execute(sa.select(quota_usages))}

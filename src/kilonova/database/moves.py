@@ -222,7 +222,8 @@ def not_evacuated(connection: Connection, action: Action, now: int) -> dict[str,
 def ended(connection: Connection, server: Server, now: int) -> dict[str, Any]:
     """A delete gives back whatever the server, and a move of it, has claimed and is charged with."""
     ledger.give_back(connection, server.id)
-    ledger.drop_quota(connection, server.project_id, charged(server))
+    if server.vm_state != VmState.SOFT_DELETED:  # it counts no more since then
+        ledger.drop_quota(connection, server.project_id, charged(server))
     server_migrations.abandon(connection, server.id, now)
     return {"charged": None, "resized_from": None}
 

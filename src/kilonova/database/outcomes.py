@@ -10,13 +10,16 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from kilonova.database import ledger, moves, servers
+from kilonova.database.outgoing import quota_of
 from kilonova.model.action import Action
 from kilonova.model.kinds.create import CREATE
 from kilonova.model.kinds.delete import DELETE
 from kilonova.model.kinds.evacuate import EVACUATE
 from kilonova.model.kinds.live_migration import LIVE_MIGRATION
 from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
+from kilonova.model.kinds.soft_delete import RESTORE, SOFT_DELETE
 from kilonova.model.migration import MigrationStatus
+from kilonova.model.server import PowerState, VmState
 
 Outcome = Callable[[Connection, Action, int], dict[str, Any]]
 
@@ -52,7 +55,20 @@ def _deleted(connection: Connection, action: Action, now: int) -> dict[str, Any]
     """Everything the server held is given back."""
     server = servers.find(connection, action.server_id)
     ended = moves.ended(connection, server, now) if server is not None and server.deleted_at is None else {}
-    return {"deleted_at": now, "terminated_at": now, "host": None, **ended}
+    return {"deleted_at": now, "terminated_at": now, "host": None, "soft_deleted_at": None, **ended}
+
+
+def _put_away(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """A soft-deleted server keeps its host and its addresses, and counts no more."""
+    server = servers.find(connection, action.server_id)
+    if server is not None:
+        ledger.drop_quota(connection, server.project_id, quota_of(server.flavor))
+    return {"soft_deleted_at": now}
+
+
+def _restored_but_off(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """It counts again since it was asked for; its guest did not come up."""
+    return {"vm_state": str(VmState.STOPPED), "power_state": int(PowerState.SHUTDOWN)}
 
 
 def _departed(connection: Connection, action: Action, now: int) -> dict[str, Any]:
@@ -78,6 +94,7 @@ _SUCCEEDED: dict[str, Outcome] = {
     REVERT.name: moves.reverted,
     EVACUATE.name: moves.evacuated,
     LIVE_MIGRATION.name: moves.migrated_live,
+    SOFT_DELETE.name: _put_away,
 }
 _UNDONE: dict[str, Outcome] = {
     CREATE.name: _not_created,
@@ -87,6 +104,7 @@ _UNDONE: dict[str, Outcome] = {
     REVERT.name: moves.still_resized,
     EVACUATE.name: moves.not_evacuated,
     LIVE_MIGRATION.name: moves.not_migrated_live,
+    RESTORE.name: _restored_but_off,
 }
 _PASSED: dict[tuple[str, str], Outcome] = {
     (RESIZE.name, "depart"): _departed,

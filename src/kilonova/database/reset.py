@@ -13,7 +13,7 @@ from kilonova.database.admission import Raced
 from kilonova.database.outgoing import quota_of
 from kilonova.model.action import Action, ActionState
 from kilonova.model.kinds.catalog import KINDS
-from kilonova.model.server import Server, VmState
+from kilonova.model.server import PowerState, Server, VmState
 
 _OPEN = (ActionState.PENDING, ActionState.RUNNING)
 
@@ -50,6 +50,7 @@ def reset(connection: Connection, server: Server, vm_state: VmState, now: int) -
         ledger.use_quota(connection, server.project_id, quota_of(server.flavor), {}, limited=False)
     values |= {
         "vm_state": str(vm_state),
+        "power_state": int(PowerState.NOSTATE),  # unknown: the host's next comparison says what the guest does
         "task_state": None,
         "action_id": None,
         "soft_deleted_at": None,

@@ -66,6 +66,15 @@ def stranded(connection: Connection, most: int) -> list[str]:
     return [row.id for row in connection.execute(_STRANDED, {"most": most})]
 
 
+def reclaimable(connection: Connection, before: int, most: int) -> list[Server]:
+    """Servers that were soft-deleted before a moment and that nothing changes now, the oldest first."""
+    query = sa.select(servers).where(
+        _s.soft_deleted_at < before, _s.vm_state == str(VmState.SOFT_DELETED), _s.action_id.is_(None)
+    )
+    rows = connection.execute(query.order_by(_s.soft_deleted_at).limit(most))
+    return [Server(**row._mapping) for row in rows]
+
+
 def forget_addresses(connection: Connection, server_id: str) -> None:
     """The addresses of a stranded server are given back."""
     connection.execute(
@@ -168,7 +177,9 @@ def _filtered(query: sa.Select[Any], asked: Listing) -> sa.Select[Any]:
     if asked.project_id is not None:
         query = query.where(_s.project_id == asked.project_id)
     if asked.deleted is not None:
-        query = query.where(_s.deleted_at.is_not(None) if asked.deleted else _s.deleted_at.is_(None))
+        query = query.where(_DELETED if asked.deleted else _s.deleted_at.is_(None))
+    if asked.deleted is False and not _asks_for_soft_deleted(asked):
+        query = query.where(_s.vm_state != str(VmState.SOFT_DELETED))
     for column, value in asked.match.items():
         query = query.where(_s[column].in_(value) if isinstance(value, list) else _s[column] == value)
     for column, value in asked.like.items():
@@ -185,6 +196,16 @@ def _filtered(query: sa.Select[Any], asked: Listing) -> sa.Select[Any]:
         fragment = msgspec.json.encode(key).decode() + ":" + msgspec.json.encode(value).decode()
         query = query.where(sa.cast(_s.metadata, sa.Text).contains(fragment, autoescape=True))
     return query
+
+
+_DELETED = sa.or_(_s.deleted_at.is_not(None), _s.vm_state == str(VmState.SOFT_DELETED))
+
+
+def _asks_for_soft_deleted(asked: Listing) -> bool:
+    """Soft-deleted servers are listed with the deleted ones, or by their name: a user takes them for gone."""
+    wanted = [state for word in asked.status for state in vm_states_of(word)]
+    matched = asked.match.get("vm_state", [])
+    return VmState.SOFT_DELETED in (*wanted, *(matched if isinstance(matched, list) else [matched]))
 
 
 def _tagged(how: str, words: list[str]) -> sa.ColumnElement[bool]:

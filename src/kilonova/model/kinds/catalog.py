@@ -9,11 +9,13 @@ from kilonova.model.kinds.live_migration import LIVE_MIGRATION
 from kilonova.model.kinds.pause import PAUSE, UNPAUSE
 from kilonova.model.kinds.power import REBOOT, START, STOP
 from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
+from kilonova.model.kinds.soft_delete import RESTORE, SOFT_DELETE
 from kilonova.model.kinds.suspend import RESUME, SUSPEND
 
 _ALL = (
     *(CREATE, DELETE, START, STOP, REBOOT),
     *(RESIZE, MIGRATE, CONFIRM, REVERT, EVACUATE, LIVE_MIGRATION),
+    *(SOFT_DELETE, RESTORE),
     *(PAUSE, UNPAUSE, SUSPEND, RESUME, CHANGE_PASSWORD, TRIGGER_CRASH_DUMP),
 )
 
