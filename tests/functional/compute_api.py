@@ -40,6 +40,17 @@ MODULES = (
     "quotas",
     "migrations",
     "server_migrations",
+    "server_metadata",
+    "server_tags",
+    "server_ips",
+    "server_groups",
+    "aggregates",
+    "server_diagnostics",
+    "server_topology",
+    "server_password",
+    "aggregate_images",
+    "hosts",
+    "usage_audit",
 )
 
 CALLERS = {
@@ -97,11 +108,11 @@ class Api:
             headers["x-auth-token"] = who
         full = path if raw else f"/v2.1{path}"
         answer = await self._http.request(method, full, json=body, headers=headers)
-        _record(method, full, version, body, answer)
+        record(method, full, version, body, answer)
         return answer
 
 
-def _record(method: str, path: str, version: int, sent: Any, answer: httpx.Response) -> None:
+def record(method: str, path: str, version: int, sent: Any, answer: httpx.Response) -> None:
     """For ``tests/conformance/check_schemas.py``."""
     file = os.environ.get("KILONOVA_RECORD")
     if not file:

@@ -1,11 +1,13 @@
 """The Compute API's one route table, put together from the modules of its resources."""
 
 from kilonova.api.compute import (
+    aggregate_images,
     aggregates,
     deferred_delete,
     evacuation,
     extensions,
     flavors,
+    hosts,
     hypervisors,
     instance_actions,
     keypairs,
@@ -17,14 +19,22 @@ from kilonova.api.compute import (
     rules_servers,
     server_actions,
     server_admin,
+    server_diagnostics,
+    server_groups,
+    server_ips,
     server_locks,
+    server_metadata,
     server_migrations,
     server_moves,
+    server_password,
     server_states,
+    server_tags,
+    server_topology,
     servers,
     services,
     unshelving,
     usage,
+    usage_audit,
     versions,
     zones,
 )
@@ -59,6 +69,16 @@ _MODULES = (
     services,
     usage,
     zones,
+    server_metadata,
+    server_tags,
+    server_ips,
+    server_groups,
+    server_diagnostics,
+    server_topology,
+    server_password,
+    aggregate_images,
+    hosts,
+    usage_audit,
 )
 
 

@@ -18,6 +18,7 @@ from kilonova.model.context import RequestContext
 from kilonova.model.guest import GuestSpec, Nic
 from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.kinds.create import CREATE, SCHEDULE
+from kilonova.model.placement import REQUESTED_HOST
 from kilonova.model.server import Server
 
 
@@ -94,7 +95,7 @@ def schedule_request(
         guest=guest_spec(server, epoch),
         need=need_of(server.flavor),
         availability_zone=server.requested_zone,
-        requested_host=server.scheduler_hints.get("kilonova:host"),
+        requested_host=server.scheduler_hints.get(REQUESTED_HOST),
         excluded_hosts=excluded_hosts,
         hints=server.scheduler_hints,
     )

@@ -60,6 +60,14 @@ server_group_members = table(
     sa.Index("ix_server_group_members_server", "server_id"),
 )
 
+quota_user_limits = table(  # below the limits of the project they are in
+    "quota_user_limits",
+    sa.Column("project_id", Id, primary_key=True),
+    sa.Column("user_id", Id, primary_key=True),
+    sa.Column("resource", sa.String(64), primary_key=True),
+    sa.Column("hard_limit", sa.BigInteger, nullable=False),
+)
+
 aggregates = table(
     "aggregates",
     sa.Column("id", Sequence, primary_key=True, autoincrement=True),

@@ -35,5 +35,5 @@ def parse_moment(text: str, field: str) -> int:
             moment = moment.replace(tzinfo=UTC)
         moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):  # the latter: year 1 in a zone ahead of UTC
-        raise Invalid(f"Invalid input for field/attribute {field}. '{text[:64]}' is not a date and time.") from None
+        raise Invalid(f"The {field} is no date and time: {text[:64]}") from None
     return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -6,7 +6,7 @@ from alembic import op
 from kilonova.database.types import Json, LongText, Sequence
 
 
-def create_tables() -> None:
+def create_resource_tables() -> None:
     """All of them, with their indexes."""
     _table(
         "aggregate_hosts",
@@ -25,8 +25,8 @@ def create_tables() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_aggregates")),
-        sa.UniqueConstraint("name", name=op.f("uq_aggregates_name")),
         sa.UniqueConstraint("uuid", name=op.f("uq_aggregates_uuid")),
+        sa.UniqueConstraint("name", name=op.f("uq_aggregates_name")),
     )
     op.create_index("ix_aggregates_zone", "aggregates", ["availability_zone"], unique=False)
     _table(
@@ -44,6 +44,14 @@ def create_tables() -> None:
     )
     op.create_index("ix_console_tokens_expires", "console_tokens", ["expires_at"], unique=False)
     op.create_index("ix_console_tokens_server", "console_tokens", ["server_id"], unique=False)
+    _table(
+        "quota_user_limits",
+        sa.Column("project_id", sa.String(length=64), nullable=False),
+        sa.Column("user_id", sa.String(length=64), nullable=False),
+        sa.Column("resource", sa.String(length=64), nullable=False),
+        sa.Column("hard_limit", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project_id", "user_id", "resource", name=op.f("pk_quota_user_limits")),
+    )
     _table(
         "server_group_members",
         sa.Column("group_id", sa.String(length=64), nullable=False),
