@@ -18,6 +18,7 @@ from kilonova.model.kinds.evacuate import EVACUATE
 from kilonova.model.kinds.live_migration import LIVE_MIGRATION
 from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
 from kilonova.model.kinds.soft_delete import RESTORE, SOFT_DELETE
+from kilonova.model.kinds.unshelve import SHELVE_OFFLOAD, UNSHELVE, UNSHELVE_IN_PLACE
 from kilonova.model.migration import MigrationStatus
 from kilonova.model.server import PowerState, VmState
 
@@ -46,9 +47,14 @@ def _created(connection: Connection, action: Action, now: int) -> dict[str, Any]
     return {"launched_at": now}
 
 
-def _not_created(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+def _on_no_host(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """What was claimed is given back, and the server is on no host."""
     ledger.give_back(connection, action.server_id)
     return {"host": None}
+
+
+def _unshelved(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    return {"launched_at": now, "shelved_image_id": None}
 
 
 def _deleted(connection: Connection, action: Action, now: int) -> dict[str, Any]:
@@ -97,18 +103,22 @@ _SUCCEEDED: dict[str, Outcome] = {
     CONFIRM.name: moves.confirmed,
     REVERT.name: moves.reverted,
     EVACUATE.name: moves.evacuated,
-    SOFT_DELETE.name: _put_away,
     LIVE_MIGRATION.name: moves.migrated_live,
+    SHELVE_OFFLOAD.name: _on_no_host,
+    UNSHELVE.name: _unshelved,
+    UNSHELVE_IN_PLACE.name: _unshelved,
+    SOFT_DELETE.name: _put_away,
 }
 _UNDONE: dict[str, Outcome] = {
-    CREATE.name: _not_created,
+    CREATE.name: _on_no_host,
     RESIZE.name: moves.not_resized,
     MIGRATE.name: moves.not_resized,
     CONFIRM.name: moves.still_resized,
     REVERT.name: moves.still_resized,
     EVACUATE.name: moves.not_evacuated,
-    RESTORE.name: _restored_but_off,
     LIVE_MIGRATION.name: moves.not_migrated_live,
+    UNSHELVE.name: _on_no_host,
+    RESTORE.name: _restored_but_off,
 }
 _PASSED: dict[tuple[str, str], Outcome] = {
     (RESIZE.name, "depart"): _departed,

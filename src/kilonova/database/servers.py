@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kilonova.database.tables import allocations, servers
+from kilonova.database.tables import actions, allocations, servers
 from kilonova.model.errors import Invalid, NotFound
 from kilonova.model.server import Server, VmState, tasks_of, vm_states_of
 
@@ -26,6 +26,7 @@ _STRANDED = (
     )
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
+_LIVE = _s.deleted_at.is_(None)
 _UPDATES: dict[tuple[str, ...], sa.Update] = {}
 
 
@@ -74,6 +75,22 @@ def reclaimable(connection: Connection, before: int, most: int) -> list[Server]:
     )
     rows = connection.execute(query.order_by(_s.soft_deleted_at).limit(most))
     return [Server(**row._mapping) for row in rows]
+
+
+def unconfirmed(connection: Connection, before: int, most: int) -> list[Server]:
+    """Servers that were moved before a moment, await confirmation, and that nothing changes now."""
+    query = sa.select(servers).where(_s.vm_state == str(VmState.RESIZED), _s.action_id.is_(None), _LIVE)
+    found = (Server(**row._mapping) for row in connection.execute(query.order_by(_s.seq)))
+    return [server for server in found if (server.resized_from or {}).get("since", before + 1) <= before][:most]
+
+
+def to_offload(connection: Connection, before: int, most: int) -> list[Server]:
+    """Shelved servers that are still on a host, that nothing changes now, and whose last action ended before a moment."""
+    last = sa.select(sa.func.max(actions.c.finished_at)).where(actions.c.server_id == _s.id).scalar_subquery()
+    query = sa.select(servers).where(
+        _s.vm_state == str(VmState.SHELVED), _s.action_id.is_(None), _s.host.is_not(None), _LIVE, last <= before
+    )
+    return [Server(**row._mapping) for row in connection.execute(query.order_by(_s.seq).limit(most))]
 
 
 def forget_addresses(connection: Connection, server_id: str) -> None:

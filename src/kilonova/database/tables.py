@@ -79,6 +79,7 @@ servers = _table(
     sa.Index("ix_servers_listing", "project_id", "deleted_at", "created_at", "seq"),
     sa.Index("ix_servers_all", "deleted_at", "created_at", "seq"),
     sa.Index("ix_servers_host", "host", "deleted_at"),
+    sa.Index("ix_servers_state", "vm_state", "deleted_at"),
     sa.Index("ix_servers_name", "project_id", "name"),
     sa.Index("ix_servers_changes", "project_id", "updated_at"),
     sa.Index("ix_servers_soft_deleted", "soft_deleted_at"),

@@ -11,11 +11,13 @@ from kilonova.model.kinds.power import REBOOT, START, STOP
 from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
 from kilonova.model.kinds.soft_delete import RESTORE, SOFT_DELETE
 from kilonova.model.kinds.suspend import RESUME, SUSPEND
+from kilonova.model.kinds.unshelve import SHELVE_OFFLOAD, UNSHELVE, UNSHELVE_IN_PLACE
 
 _ALL = (
     *(CREATE, DELETE, START, STOP, REBOOT),
-    *(SOFT_DELETE, RESTORE),
     *(RESIZE, MIGRATE, CONFIRM, REVERT, EVACUATE, LIVE_MIGRATION),
+    *(SHELVE_OFFLOAD, UNSHELVE, UNSHELVE_IN_PLACE),
+    *(SOFT_DELETE, RESTORE),
     *(PAUSE, UNPAUSE, SUSPEND, RESUME, CHANGE_PASSWORD, TRIGGER_CRASH_DUMP),
 )
 
