@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from kilonova.conductor.dead_letters import DeadLetters
+from kilonova.conductor.due import Due
 from kilonova.conductor.hosts import Hosts
 from kilonova.conductor.own_steps import OwnSteps
-from kilonova.conductor.reclaim import Reclaimer
 from kilonova.conductor.release import Releaser
 from kilonova.conductor.snapshots import Snapshots
 from kilonova.conductor.steps import Steps
@@ -57,7 +57,7 @@ class Conductor:
             config=config.actions,
             membership_config=config.membership,
             tidy=releaser.tidy,
-            reclaim=Reclaimer(database, bus, clock, ids, host=host, config=config).once,
+            ask_for_due=Due(database, bus, clock, ids, host=host, config=config).once,
         )
         self._dead_letters = DeadLetters(database, clock)
         self._handlers: dict[type[Message], Callable[[Delivery], Awaitable[Message | None]]] = {

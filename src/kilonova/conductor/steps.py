@@ -128,7 +128,8 @@ class Steps:
         if not await self._database.run(engine.addressed, begun.action.id, server.id, nics):
             await self._give_back_if_leaving(server.id)
             raise Stale(f"server {server.id} is no longer held by action {begun.action.id}")
-        ticket = await self._images.ticket(server.image_id) if image and server.image_id else None
+        image_id = begun.action.work.get("image_id", server.image_id)
+        ticket = await self._images.ticket(image_id) if image and image_id else None
         return nics, ticket
 
     async def _give_back_if_leaving(self, server_id: str) -> None:

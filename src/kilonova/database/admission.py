@@ -124,7 +124,8 @@ def _preempt(connection: Connection, server: Server, kind: Kind, now: int) -> bo
     running = actions.find(connection, server.action_id)
     if running is None or running.finished_at is not None:
         return True
-    if KINDS[running.kind].forward_only or running.kind == kind.name:
+    other = KINDS[running.kind]
+    if other.preempts and (other.forward_only or other.name == kind.name):
         return False
     undone = {
         "state": ActionState.UNDONE,

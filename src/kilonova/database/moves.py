@@ -109,6 +109,7 @@ def resized(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     columns = switched(connection, action)
     columns["resized_from"] = {
         "move": action.id,
+        "since": now,
         "host": server.host,
         "zone": server.availability_zone,
         "flavor": server.flavor,
@@ -126,6 +127,13 @@ def not_resized(connection: Connection, action: Action, now: int) -> dict[str, A
     stage(connection, action, MigrationStatus.ERROR, now)
     server = _server(connection, action)
     return _charge_only(connection, server, server.flavor)
+
+
+def confirming(connection: Connection, server: Server, now: int) -> dict[str, Any]:
+    """A confirmation was asked for: what it begins with."""
+    before = server.resized_from or {}
+    server_migrations.change_of_action(connection, before["move"], now=now, status=str(MigrationStatus.CONFIRMING))
+    return {"move": before["move"], "source": before["host"]}
 
 
 def confirmed(connection: Connection, action: Action, now: int) -> dict[str, Any]:

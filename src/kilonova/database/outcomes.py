@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from kilonova.database import ledger, moves, servers
+from kilonova.database import console_tokens, ledger, moves, server_passwords, servers
 from kilonova.database.outgoing import quota_of
 from kilonova.model.action import Action
 from kilonova.model.kinds.create import CREATE
@@ -20,6 +20,7 @@ from kilonova.model.kinds.rebuild import REBUILD
 from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
 from kilonova.model.kinds.shelve import SHELVE
 from kilonova.model.kinds.soft_delete import RESTORE, SOFT_DELETE
+from kilonova.model.kinds.unshelve import SHELVE_OFFLOAD, UNSHELVE, UNSHELVE_IN_PLACE
 from kilonova.model.migration import MigrationStatus
 from kilonova.model.server import PowerState, VmState
 
@@ -48,15 +49,24 @@ def _created(connection: Connection, action: Action, now: int) -> dict[str, Any]
     return {"launched_at": now}
 
 
-def _not_created(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+def _on_no_host(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """What was claimed is given back, and the server is on no host."""
     ledger.give_back(connection, action.server_id)
     return {"host": None}
+
+
+def _unshelved(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    return {"launched_at": now, "shelved_image_id": None}
 
 
 def _deleted(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     """Everything the server held is given back."""
     server = servers.find(connection, action.server_id)
-    ended = moves.ended(connection, server, now) if server is not None and server.deleted_at is None else {}
+    if server is None or server.deleted_at is not None:
+        return {}
+    ended = moves.ended(connection, server, now)
+    console_tokens.forget_server(connection, server.id)
+    server_passwords.clear(connection, server.id)
     return {"deleted_at": now, "terminated_at": now, "host": None, "soft_deleted_at": None, **ended}
 
 
@@ -108,18 +118,22 @@ _SUCCEEDED: dict[str, Outcome] = {
     EVACUATE.name: moves.evacuated,
     REBUILD.name: _rebuilt,
     SHELVE.name: _shelved,
-    SOFT_DELETE.name: _put_away,
     LIVE_MIGRATION.name: moves.migrated_live,
+    SHELVE_OFFLOAD.name: _on_no_host,
+    UNSHELVE.name: _unshelved,
+    UNSHELVE_IN_PLACE.name: _unshelved,
+    SOFT_DELETE.name: _put_away,
 }
 _UNDONE: dict[str, Outcome] = {
-    CREATE.name: _not_created,
+    CREATE.name: _on_no_host,
     RESIZE.name: moves.not_resized,
     MIGRATE.name: moves.not_resized,
     CONFIRM.name: moves.still_resized,
     REVERT.name: moves.still_resized,
     EVACUATE.name: moves.not_evacuated,
-    RESTORE.name: _restored_but_off,
     LIVE_MIGRATION.name: moves.not_migrated_live,
+    UNSHELVE.name: _on_no_host,
+    RESTORE.name: _restored_but_off,
 }
 _PASSED: dict[tuple[str, str], Outcome] = {
     (RESIZE.name, "depart"): _departed,

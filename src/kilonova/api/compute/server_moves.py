@@ -119,8 +119,7 @@ def plan_confirm(connection: Connection, server: Server, *, cloud: Deployment) -
     now, down_after = cloud.clock.now(), cloud.config.membership.down_after
     if not membership.compute_up(connection, before["host"], now, down_after):
         raise Conflict(f"Cannot 'confirmResize' instance {server.id} while the host it came from is down.")
-    _stage(connection, before, MigrationStatus.CONFIRMING, now)
-    return Intent(work={"move": before["move"], "source": before["host"]})
+    return Intent(work=moves.confirming(connection, server, now))
 
 
 async def revert(cloud: Deployment, call: Call) -> Reply:

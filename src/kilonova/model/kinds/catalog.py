@@ -15,12 +15,14 @@ from kilonova.model.kinds.shelve import SHELVE
 from kilonova.model.kinds.snapshot import CREATE_BACKUP, CREATE_IMAGE
 from kilonova.model.kinds.soft_delete import RESTORE, SOFT_DELETE
 from kilonova.model.kinds.suspend import RESUME, SUSPEND
+from kilonova.model.kinds.unshelve import SHELVE_OFFLOAD, UNSHELVE, UNSHELVE_IN_PLACE
 
 _ALL = (
     *(CREATE, DELETE, START, STOP, REBOOT),
-    *(SOFT_DELETE, RESTORE, REBUILD, RESCUE, UNRESCUE),
-    *(CREATE_IMAGE, CREATE_BACKUP, SHELVE),
+    *(REBUILD, RESCUE, UNRESCUE, CREATE_IMAGE, CREATE_BACKUP, SHELVE),
     *(RESIZE, MIGRATE, CONFIRM, REVERT, EVACUATE, LIVE_MIGRATION),
+    *(SHELVE_OFFLOAD, UNSHELVE, UNSHELVE_IN_PLACE),
+    *(SOFT_DELETE, RESTORE),
     *(PAUSE, UNPAUSE, SUSPEND, RESUME, CHANGE_PASSWORD, TRIGGER_CRASH_DUMP),
 )
 

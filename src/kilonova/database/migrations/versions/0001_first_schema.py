@@ -333,6 +333,7 @@ def upgrade() -> None:
         sa.Column("key_name", sa.String(length=255), nullable=True),
         sa.Column("public_key", LongText, nullable=True),
         sa.Column("user_data", LongText, nullable=True),
+        sa.Column("personality", Json(), nullable=True),
         sa.Column("config_drive", sa.Boolean(), nullable=False),
         sa.Column("metadata", Json(), nullable=False),
         sa.Column("tags", Json(), nullable=False),
@@ -370,6 +371,7 @@ def upgrade() -> None:
     op.create_index("ix_servers_all", "servers", ["deleted_at", "created_at", "seq"], unique=False)
     op.create_index("ix_servers_changes", "servers", ["project_id", "updated_at"], unique=False)
     op.create_index("ix_servers_host", "servers", ["host", "deleted_at"], unique=False)
+    op.create_index("ix_servers_state", "servers", ["vm_state", "deleted_at"], unique=False)
     op.create_index("ix_servers_listing", "servers", ["project_id", "deleted_at", "created_at", "seq"], unique=False)
     op.create_index("ix_servers_name", "servers", ["project_id", "name"], unique=False)
     op.create_index("ix_servers_soft_deleted", "servers", ["soft_deleted_at"], unique=False)
