@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from kilonova.database import actions
+from kilonova.database import actions, servers
 from kilonova.database.connection import Database
 from kilonova.image.protocol import ImageService, NewImage
 from kilonova.model.action import Action
@@ -46,7 +46,10 @@ class Snapshots:
         await self._images.discard(image.id)
 
     async def clear(self, server_id: str) -> None:
-        """Delete the records of images that were to be made of a server, and have no bytes as their actions were ended."""
+        """At the end of a server: no image stays that it was shelved as, or whose action was ended before it had its bytes."""
+        server = await self._database.run(servers.find, server_id)
+        if server is not None and server.shelved_image_id is not None:
+            await self._images.discard(server.shelved_image_id)  # nobody but the server was to be made of it
         for record in await self._database.run(actions.images_not_made, server_id):
             image = msgspec.convert(record, NewImage)
             try:

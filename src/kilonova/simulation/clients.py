@@ -21,6 +21,7 @@ from kilonova.api.compute import (
     server_rescue,
     server_states,
     servers,
+    unshelving,
 )
 from kilonova.api.compute.deployment import Deployment
 from kilonova.database import server_migrations as migrations_table
@@ -39,7 +40,7 @@ _BODIES: dict[str, dict[str, Any]] = {
     "start": {"os-start": None},
     **{
         word: {word: None}
-        for word in ("pause", "unpause", "suspend", "resume", "rescue", "unrescue", "shelve", "restore")
+        for word in ("pause", "unpause", "suspend", "resume", "rescue", "unrescue", "shelve", "unshelve", "restore")
     },
     "rebuild": {"rebuild": {"imageRef": IMAGE}},
     "image": {"createImage": {"name": "image"}},
@@ -82,6 +83,7 @@ _HANDLERS: dict[str, Callable[[Deployment, Call], Awaitable[Reply]]] = {
     "shelve": server_images.shelve,
     "reset": server_admin.reset_state,
     "restore": deferred_delete.restore,
+    "unshelve": unshelving.unshelve,
     "reboot": server_actions.reboot,
     "grow": server_moves.resize,
     "shrink": server_moves.resize,
