@@ -55,6 +55,7 @@ MODULES = (
     "console_tokens",
     "external_events",
     "gone",
+    "image_proxy",
 )
 
 CALLERS = {

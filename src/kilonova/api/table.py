@@ -10,6 +10,7 @@ from kilonova.api.compute import (
     gone,
     hosts,
     hypervisors,
+    image_proxy,
     instance_actions,
     keypairs,
     limits,
@@ -72,6 +73,7 @@ _MODULES = (
     console_tokens,
     external_events,
     gone,
+    image_proxy,
 )
 
 
