@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from kilonova import identity, image, network
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.front import Front
+from kilonova.api.openapi import openapi
 from kilonova.api.table import compute_application, compute_routes
 from kilonova.config import Config
 from kilonova.database.flavors import seed_flavors
@@ -26,10 +27,10 @@ from tests.functional import neighbours
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
 PATCH_TYPE = "application/openstack-images-v2.1-json-patch"
 
-_PORT = {"port": {"name": "mine"}}
 _SHORT = {"name": "x"}
 _KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHzrgxMGIU4Z6u4jTPXUPJRNMkZcXJbAoAbTs0vVKnwX a@b"
 BODIES: dict[str, Any] = {
+    "POST /servers": {"server": {"name": "x", "flavorRef": "1", "imageRef": UNKNOWN}},
     "PUT /servers/{id}": {"server": {"name": "other"}},
     "POST /servers/{id}/action os-start": {"os-start": None},
     "POST /servers/{id}/action os-stop": {"os-stop": None},
@@ -77,8 +78,26 @@ BODIES: dict[str, Any] = {
     "POST /v3/users/{user_id}/application_credentials": {"application_credential": _SHORT},
     "POST /v2/images": {"name": "x"},
     "PATCH /v2/images/{image_id}": [{"op": "replace", "path": "/name", "value": "x"}],
+    "POST /v2.0/networks": {"network": _SHORT},
+    "PUT /v2.0/networks/{id}": {"network": _SHORT},
+    "POST /v2.0/subnets": {"subnet": {"network_id": UNKNOWN, "ip_version": 4, "cidr": "10.0.0.0/24"}},
+    "PUT /v2.0/subnets/{id}": {"subnet": _SHORT},
     "POST /v2.0/ports": {"port": {"network_id": UNKNOWN}},
-    "PUT /v2.0/ports/{port_id}": _PORT,
+    "PUT /v2.0/ports/{id}": {"port": {"name": "mine"}},
+    "POST /v2.0/security-groups": {"security_group": {"name": "default"}},
+    "PUT /v2.0/security-groups/{id}": {"security_group": _SHORT},
+    "POST /v2.0/security-group-rules": {"security_group_rule": {"security_group_id": UNKNOWN, "direction": "egress"}},
+    "POST /v2.0/routers": {"router": _SHORT},
+    "PUT /v2.0/routers/{id}": {"router": _SHORT},
+    "PUT /v2.0/routers/{id}/add_router_interface": {"subnet_id": UNKNOWN},
+    "PUT /v2.0/routers/{id}/remove_router_interface": {"subnet_id": UNKNOWN},
+    "POST /v2.0/floatingips": {"floatingip": {"floating_network_id": UNKNOWN}},
+    "PUT /v2.0/floatingips/{id}": {"floatingip": {"port_id": None}},
+    "PUT /v2.0/quotas/{project_id}": {"quota": {"network": 5}},
+    **{
+        f"PUT /v2.0/{plural}/{{id}}/tags": {"tags": ["t"]}
+        for plural in ("networks", "subnets", "ports", "routers", "floatingips", "security-groups")
+    },
 }
 """A body that its schema lets pass, so that what stands behind the schema answers."""
 
@@ -194,7 +213,8 @@ async def front_door(directory: Path) -> AsyncIterator[Door]:
         random=cloud.rng,
         host="control",
     )
-    front = Front({**cloud.applications, "/compute": compute_application(deployment, cloud.identity)})
+    compute = compute_application(deployment, cloud.identity)
+    front = Front({**cloud.applications, "/compute": compute}, lambda: openapi(compute_routes(), "/compute"))
     transport = httpx.ASGITransport(app=front)
     async with httpx.AsyncClient(transport=transport, base_url="http://cloud.test:8774") as http:
         door = Door(cloud, http)
@@ -222,3 +242,5 @@ async def _make_users(door: Door) -> None:
         assert (await door.http.put(path)).status_code == 204
         door.tokens[name] = await cloud.token(name, project)
     del door.http.headers["x-auth-token"]
+    for token in door.tokens.values():  # who looks for the first time is given a default security group
+        await door.http.get("/network/v2.0/security-groups", headers={"x-auth-token": token})

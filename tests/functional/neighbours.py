@@ -16,6 +16,7 @@ from kilonova.database import tables
 from kilonova.database.connection import Database, DatabaseSettings, open_database
 from kilonova.database.schema import ensure_schema
 from kilonova.model.clock import Clock, Ids
+from kilonova.network.settings import QUOTAS
 
 PASSWORD = "correct horse"
 START = 1_790_000_000_000_000
@@ -124,7 +125,7 @@ async def start(
         settings=image.ImageSettings(directory=tmp_path / "images", internal_url="http://cloud.test:8774", **images),
     )
     n.networks = network.EmbeddedNetworks(
-        n.database, n.clock, n.ids, network.NetworkSettings(cidr=cidr, port_quota=5)
+        n.database, n.clock, n.ids, network.NetworkSettings(cidr=cidr, quotas={**QUOTAS, "port": 5})
     )
     await n.networks.bootstrap(n.bootstrapped.admin_project_id)
     n.applications = {

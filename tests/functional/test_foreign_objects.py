@@ -30,9 +30,29 @@ async def things(door: Door) -> dict[str, str]:
     made = await http.post("/compute/v2.1/servers", json=body, headers=headers)
     assert made.status_code == 202, made.text
     networks = (await http.get("/network/v2.0/networks", headers=headers)).json()["networks"]
-    body = {"port": {"network_id": networks[0]["id"]}}
-    port = (await http.post("/network/v2.0/ports", json=body, headers=headers)).json()["port"]["id"]
-    return {"server": made.json()["server"]["id"], "image_id": image, "port_id": port}
+    shared = next(network["id"] for network in networks if network["shared"])
+
+    async def network_thing(noun: str, **attributes: Any) -> str:
+        made = await http.post(f"/network/v2.0/{noun.replace('_', '-')}s", json={noun: attributes}, headers=headers)
+        assert made.status_code == 201, made.text
+        found: str = made.json()[noun]["id"]
+        return found
+
+    own, group = await network_thing("network"), await network_thing("security_group", name="g")
+    public = next(network["id"] for network in networks if network["router:external"])
+    subnet = await network_thing("subnet", network_id=own, ip_version=4, cidr="10.77.0.0/24")
+    found = {
+        "networks": own,
+        "subnets": subnet,
+        "ports": await network_thing("port", network_id=shared),
+        "routers": await network_thing("router"),
+        "floatingips": await network_thing("floatingip", floating_network_id=public),
+        "security-groups": group,
+        "security-group-rules": await network_thing(
+            "security_group_rule", security_group_id=group, direction="ingress"
+        ),
+    }
+    return {"server": made.json()["server"]["id"], "image_id": image, **found}
 
 
 @pytest.fixture
@@ -65,6 +85,8 @@ def _values(row: Row, mine: dict[str, str]) -> dict[str, str] | None:
     """The path's variables, if they name one of the things."""
     if row.route.path.startswith("/servers/{"):
         return {row.names[0]: mine["server"]}
+    if row.route.path.startswith("/v2.0/") and row.names[:1] == ["id"]:
+        return {"id": mine[row.route.path.split("/")[2]]}
     found = {name: mine[name] for name in row.names if name in mine}
     return found or None
 

@@ -109,17 +109,51 @@ def test_image(openstack: Run, tmp_path: Path) -> None:
 
 def test_network(openstack: Run) -> None:
     as_json = ("-f", "json")
-    assert [entry["Name"] for entry in openstack("network", "list", *as_json)] == ["private"]
-    assert openstack("network", "show", "private", *as_json, user="demo", project="demo")["shared"] is True
+    demo = {"user": "demo", "project": "demo"}
+    assert {entry["Name"] for entry in openstack("network", "list", *as_json)} == {"private", "public"}
+    assert openstack("network", "show", "private", *as_json, **demo)["shared"] is True
     assert openstack("subnet", "show", "private-subnet", *as_json)["cidr"] == "10.200.0.0/16"
-    openstack("port", "create", "--network", "private", "p1", *as_json, user="demo", project="demo")
-    openstack("port", "set", "p1", "--name", "p2", user="demo", project="demo")
-    assert [entry["Name"] for entry in openstack("port", "list", *as_json)] == ["p2"]
-    openstack("port", "delete", "p2", user="demo", project="demo")
-    groups = openstack("security", "group", "list", *as_json, user="demo", project="demo")
-    assert [entry["Name"] for entry in groups] == ["default"]
-    openstack("security", "group", "show", "default", *as_json, user="demo", project="demo")
-    assert openstack("floating", "ip", "list", *as_json) == []
-    assert openstack("router", "list", *as_json) == []
+    openstack("port", "create", "--network", "private", "p1", *as_json, **demo)
+    openstack("port", "set", "p1", "--name", "p2", **demo)
+    assert [entry["Name"] for entry in openstack("port", "list", *as_json, **demo)] == ["p2"]
+    openstack("port", "delete", "p2", **demo)
+    openstack("security", "group", "show", "default", *as_json, **demo)
     assert openstack("extension", "list", "--network", *as_json)
-    assert "not offered" in openstack("network", "create", "n1", fails=True)
+
+
+def test_a_network_of_ones_own(openstack: Run) -> None:
+    as_json, demo = ("-f", "json"), {"user": "demo", "project": "demo"}
+    openstack("network", "create", "n1", "--mtu", "1400", "--tag", "mine", *as_json, **demo)
+    openstack("network", "set", "n1", "--description", "d", **demo)
+    openstack(
+        *("subnet", "create", "s1", "--network", "n1", "--subnet-range", "10.5.0.0/24", "--gateway", "10.5.0.254"),
+        *("--allocation-pool", "start=10.5.0.10,end=10.5.0.20", "--dns-nameserver", "9.9.9.9", *as_json),
+        **demo,
+    )
+    openstack("subnet", "set", "s1", "--host-route", "destination=10.6.0.0/16,gateway=10.5.0.9", **demo)
+    openstack("router", "create", "r1", "--external-gateway", "public", *as_json, **demo)
+    openstack("router", "add", "subnet", "r1", "s1", **demo)
+    openstack("security", "group", "create", "web", *as_json, **demo)
+    rule = ("security", "group", "rule", "create", "web", "--protocol", "tcp", "--dst-port", "80:81")
+    assert openstack(*rule, *as_json, **demo)["port_range_max"] == 81
+    assert "already exists" in openstack(*rule, **demo, fails=True)
+    fixed = "subnet=s1,ip-address=10.5.0.15"
+    openstack("port", "create", "p1", "--network", "n1", "--fixed-ip", fixed, "--security-group", "web", **demo)
+    assert [e["Name"] for e in openstack("port", "list", "--fixed-ip", "ip-address=10.5.0.15", *as_json)] == ["p1"]
+    address = openstack("floating", "ip", "create", "public", *as_json, **demo)["floating_ip_address"]
+    openstack("floating", "ip", "set", address, "--port", "p1", **demo)
+    shown = openstack("floating", "ip", "show", address, *as_json, **demo)
+    assert shown["fixed_ip_address"] == "10.5.0.15" and shown["status"] == "ACTIVE"
+    for busy in (("network", "delete", "n1"), ("security", "group", "delete", "web"), ("router", "delete", "r1")):
+        openstack(*busy, **demo, fails=True)
+    openstack("floating", "ip", "unset", "--port", address, **demo)
+    openstack("floating", "ip", "delete", address, **demo)
+    openstack("port", "delete", "p1", **demo)
+    openstack("router", "remove", "subnet", "r1", "s1", **demo)
+    openstack("router", "delete", "r1", **demo)
+    openstack("network", "delete", "n1", **demo)
+    openstack("security", "group", "delete", "web", **demo)
+    assert openstack("quota", "set", "--networks", "7", "demo") == ""
+    assert openstack("quota", "show", "demo", "--network", "-f", "value", "-c", "Limit").split()
+    assert openstack("network", "auto", "allocated", "topology", "create", *as_json, **demo)["id"]
+    openstack("network", "auto", "allocated", "topology", "delete", **demo)

@@ -1,10 +1,10 @@
-"""Queries of the network service: networks, subnets, ports, and the addresses they hold.
+"""Queries of the network service that are the same for all its nouns: find, get, insert, change, remove, tags.
 
-Whoever takes or gives addresses locks the subnet's row first. So no two transactions look for a free address at once,
-and the search needs no retry; the primary key of ``fixed_ips`` would stop a double one all the same.
+Whoever takes or gives addresses, or changes what is on a network, locks the network's row first (``get(…, lock=True)``). So no
+two transactions look for a free address at once, and the search needs no retry.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,202 +12,273 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from kilonova.database import tables as t
-from kilonova.model.errors import Conflict
-from kilonova.model.network import FixedIp, Network, Port, Subnet
-from kilonova.model.server import TaskState
+from kilonova.database import network_tables as t
+from kilonova.model.errors import Conflict, Invalid
+from kilonova.model.network import (
+    Described,
+    FixedIp,
+    FloatingIp,
+    Network,
+    Port,
+    Router,
+    SecurityGroup,
+    SecurityGroupRule,
+    Subnet,
+)
 
-R = TypeVar("R", Network, Subnet, Port)
-_TABLES: dict[type, sa.Table] = {Network: t.networks, Subnet: t.subnets, Port: t.ports, FixedIp: t.fixed_ips}
+R = TypeVar("R", bound=Described)
+TABLES: dict[type[Any], sa.Table] = {
+    Network: t.networks,
+    Subnet: t.subnets,
+    Port: t.ports,
+    FixedIp: t.fixed_ips,
+    SecurityGroup: t.security_groups,
+    SecurityGroupRule: t.security_group_rules,
+    Router: t.routers,
+    FloatingIp: t.floating_ips,
+}
 
 
-def _columns(kind: type[Any]) -> list[sa.Column[Any]]:
-    return [_TABLES[kind].c[field] for field in kind.__struct_fields__]
+def columns(kind: type[Any]) -> list[sa.Column[Any]]:
+    """The columns that make a value of that kind."""
+    return [TABLES[kind].c[field] for field in kind.__struct_fields__]
 
 
 _BY_ID = {
-    kind: sa.select(*_columns(kind)).where(_TABLES[kind].c.id == sa.bindparam("id"))
-    for kind in (Network, Subnet, Port)
+    kind: sa.select(*columns(kind)).where(table.c.id == sa.bindparam("id"))
+    for kind, table in TABLES.items()
+    if kind is not FixedIp
 }
+_LOCKED = {kind: query.with_for_update() for kind, query in _BY_ID.items()}
+_INSERTS = {kind: sa.insert(table) for kind, table in TABLES.items()}
+_tag = t.network_tags.c
 _f = t.fixed_ips.c
+_g = t.port_security_groups.c
 
 
-def get(connection: Connection, kind: type[R], record_id: str) -> R | None:
-    """The network, subnet or port of that id."""
-    row = connection.execute(_BY_ID[kind], {"id": record_id}).first()
+class Tagged(msgspec.Struct, frozen=True, kw_only=True):
+    """A filter by tags: it has all of them, any of them, lacks one of them, lacks them all."""
+
+    all: list[str] = []
+    any: list[str] = []
+    not_all: list[str] = []
+    not_any: list[str] = []
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list is asked for. ``filters``: a column has one of the values; ``sort``: columns, and whether descending.
+
+    ``seen_by``: only what that project may see; None: everything. Ports also by their ``addresses`` (or a piece of one),
+    the ``subnets`` those are of, and their security ``groups``.
+    """
+
+    filters: Mapping[str, Sequence[object]] = {}
+    sort: Sequence[tuple[str, bool]] = ()
+    limit: int = 1000
+    marker: str | None = None
+    seen_by: str | None = None
+    addresses: Sequence[str] = ()
+    pieces: Sequence[str] = ()
+    subnets: Sequence[str] = ()
+    groups: Sequence[str] = ()
+    tagged: Tagged = Tagged()
+
+
+def get(connection: Connection, kind: type[R], record_id: str, *, lock: bool = False) -> R | None:
+    """The record of that id; with ``lock`` nobody else changes it until this transaction ends."""
+    row = connection.execute((_LOCKED if lock else _BY_ID)[kind], {"id": record_id}).first()
     return None if row is None else kind(**row._mapping)
 
 
-def find(
-    connection: Connection,
-    kind: type[R],
-    filters: Mapping[str, object],
-    *,
-    limit: int = 1000,
-    marker: str | None = None,
-    project_id: str | None = None,
-    addresses: Sequence[str] = (),
-    subnets: Sequence[str] = (),
-) -> list[R]:
-    """Records whose columns equal ``filters`` (a list: any of them), by id, after ``marker``, bounded.
-
-    With ``project_id`` only what that project may see: its own, and shared networks with their subnets. Ports
-    also by what ``addresses`` or ``subnets`` they have.
-    """
-    table = _TABLES[kind]
-    query = sa.select(*_columns(kind)).order_by(table.c.id).limit(limit)
-    for name, value in filters.items():
-        query = query.where(table.c[name].in_(value) if isinstance(value, list) else table.c[name] == value)
-    if project_id is not None:
-        query = query.where(sa.or_(table.c.project_id == project_id, *_shared(kind)))
-    if addresses:
-        query = query.where(table.c.id.in_(sa.select(_f.port_id).where(_f.ip_address.in_(addresses))))
-    if subnets:
-        query = query.where(table.c.id.in_(sa.select(_f.port_id).where(_f.subnet_id.in_(subnets))))
-    if marker is not None:
-        query = query.where(table.c.id > marker)
+def find(connection: Connection, kind: type[R], question: Question) -> list[R]:
+    """The records asked for, in order, after the marker, ``limit`` at most. Raises ``Invalid`` for an unknown marker."""
+    table = TABLES[kind]
+    query = sa.select(*columns(kind)).limit(question.limit)
+    for name, values in question.filters.items():
+        query = query.where(table.c[name].in_(list(values)))
+    if question.seen_by is not None:
+        query = query.where(sa.or_(table.c.project_id == question.seen_by, *_seen_by_others(kind, question.seen_by)))
+    for condition in (*_of_ports(table, question), *_tagged(table, question.tagged)):
+        query = query.where(condition)
+    order = [*question.sort, *(() if any(name == "id" for name, _ in question.sort) else [("id", False)])]
+    query = query.order_by(*(table.c[name].desc() if down else table.c[name].asc() for name, down in order))
+    if question.marker is not None:
+        query = query.where(_after(connection, table, order, question.marker))
     return [kind(**row._mapping) for row in connection.execute(query)]
 
 
-def _shared(kind: type[Any]) -> list[sa.ColumnElement[bool]]:
+def _seen_by_others(kind: type[Any], project_id: str) -> Iterable[sa.ColumnElement[bool]]:
     if kind is Network:
-        return [t.networks.c.shared.is_(True)]
+        return [t.networks.c.shared.is_(True), t.networks.c.external.is_(True)]
     if kind is Subnet:
-        shared = sa.select(t.networks.c.id).where(t.networks.c.shared.is_(True))
-        return [t.subnets.c.network_id.in_(shared)]
+        networks = sa.select(t.networks.c.id)
+        seen = sa.or_(t.networks.c.shared.is_(True), t.networks.c.project_id == project_id)
+        return [t.subnets.c.network_id.in_(networks.where(seen))]
     return []
 
 
-def insert(connection: Connection, record: Network | Subnet | Port | FixedIp, message: str = "It exists.") -> None:
-    """Add a record. Raises ``Conflict`` with ``message`` if a key is taken."""
+def _of_ports(table: sa.Table, question: Question) -> Iterable[sa.ColumnElement[bool]]:
+    holders = sa.select(_f.port_id)
+    if question.addresses:
+        yield table.c.id.in_(holders.where(_f.ip_address.in_(list(question.addresses))))
+    for piece in question.pieces:
+        yield table.c.id.in_(holders.where(_f.ip_address.contains(piece, autoescape=True)))
+    if question.subnets:
+        yield table.c.id.in_(holders.where(_f.subnet_id.in_(list(question.subnets))))
+    if question.groups:
+        yield table.c.id.in_(sa.select(_g.port_id).where(_g.security_group_id.in_(list(question.groups))))
+
+
+def _tagged(table: sa.Table, tagged: Tagged) -> Iterable[sa.ColumnElement[bool]]:
+    bearers = sa.select(_tag.resource_id)
+    every = [table.c.id.in_(bearers.where(_tag.tag == tag)) for tag in tagged.all]
+    yield from every
+    if tagged.any:
+        yield table.c.id.in_(bearers.where(_tag.tag.in_(tagged.any)))
+    if tagged.not_all:
+        yield sa.not_(sa.and_(*(table.c.id.in_(bearers.where(_tag.tag == tag)) for tag in tagged.not_all)))
+    if tagged.not_any:
+        yield table.c.id.not_in(bearers.where(_tag.tag.in_(tagged.not_any)))
+
+
+def _after(
+    connection: Connection, table: sa.Table, order: Sequence[tuple[str, bool]], marker: str
+) -> sa.ColumnElement[bool]:
+    """What comes behind the marker in that order: past it in the first column, or level there and past it in the next …"""
+    row = connection.execute(sa.select(*(table.c[name] for name, _ in order)).where(table.c.id == marker)).first()
+    if row is None:
+        raise Invalid(f"The marker {marker[:64]} could not be found.")
+    past: list[sa.ColumnElement[bool]] = []
+    level: list[sa.ColumnElement[bool]] = []
+    for (name, down), value in zip(order, row, strict=True):
+        column = table.c[name]
+        past.append(sa.and_(*level, column < value if down else column > value))
+        level.append(column == value)
+    return sa.or_(*past)
+
+
+def insert(connection: Connection, record: Described | FixedIp, refusal: Conflict | None = None) -> None:
+    """Add a record. Raises ``refusal`` if a key is taken."""
     try:
         connection.execute(_INSERTS[type(record)], msgspec.structs.asdict(record))
     except IntegrityError:
-        raise Conflict(message) from None
-
-
-_INSERTS = {kind: sa.insert(table) for kind, table in _TABLES.items()}
+        raise refusal or Conflict("It exists.") from None
 
 
 def update(connection: Connection, kind: type[R], record_id: str, changes: Mapping[str, object]) -> R | None:
     """Change columns of a record; the record as it is afterwards."""
-    table = _TABLES[kind]
+    table = TABLES[kind]
     if changes:
         connection.execute(table.update().where(table.c.id == record_id).values(**changes))
     return get(connection, kind, record_id)
 
 
-# --- addresses ---------------------------------------------------------------------------------------------
-
-_SUBNETS = sa.select(*_columns(Subnet)).where(
-    t.subnets.c.network_id == sa.bindparam("network_id"), t.subnets.c.ip_version == 4
-)
-_LOCK = _SUBNETS.order_by(t.subnets.c.created_at, t.subnets.c.id).limit(1).with_for_update()
-_PLAIN = _SUBNETS.order_by(t.subnets.c.created_at, t.subnets.c.id).limit(1)
-_ADVANCE = t.subnets.update().where(t.subnets.c.id == sa.bindparam("subnet_id")).values(cursor=sa.bindparam("to"))
-_TAKEN = sa.select(_f.port_id).where(
-    _f.subnet_id == sa.bindparam("subnet_id"), _f.position == sa.bindparam("position")
-)
-_next = t.fixed_ips.alias("following")
-_GAP = (
-    # The end of the run of taken addresses that begins at or after a position: the first with a free one behind it.
-    sa.select(_f.position + 1)
-    .select_from(
-        t.fixed_ips.outerjoin(_next, sa.and_(_next.c.subnet_id == _f.subnet_id, _next.c.position == _f.position + 1))
-    )
-    .where(
-        _f.subnet_id == sa.bindparam("subnet_id"), _f.position >= sa.bindparam("since"), _next.c.position.is_(None)
-    )
-    .order_by(_f.position)
-    .limit(1)
-)
-_IPS = sa.select(*_columns(FixedIp)).where(_f.port_id == sa.bindparam("port_id"))
+def revise(connection: Connection, record: R, changes: Mapping[str, object], now: int) -> R:
+    """Change what a user asked to be changed: a new revision of the record, if anything differs."""
+    changed = {name: value for name, value in changes.items() if getattr(record, name) != value}
+    if not changed:
+        return record
+    stamped = {**changed, "revision": record.revision + 1, "updated_at": now}
+    kind = type(record)
+    connection.execute(TABLES[kind].update().where(TABLES[kind].c.id == record.id).values(**stamped))
+    return msgspec.structs.replace(record, **stamped)
 
 
-def subnet_of(connection: Connection, network_id: str, *, lock: bool = False) -> Subnet | None:
-    """The network's first IPv4 subnet; with ``lock`` nobody else takes addresses until this transaction ends."""
-    row = connection.execute(_LOCK if lock else _PLAIN, {"network_id": network_id}).first()
-    return None if row is None else Subnet(**row._mapping)
+def touch(connection: Connection, record: R, now: int) -> R:
+    """A new revision without a change of its own columns: of its tags, its addresses, its groups."""
+    stamped = {"revision": record.revision + 1, "updated_at": now}
+    kind = type(record)
+    connection.execute(TABLES[kind].update().where(TABLES[kind].c.id == record.id).values(**stamped))
+    return msgspec.structs.replace(record, **stamped)
 
 
-def is_taken(connection: Connection, subnet_id: str, position: int) -> bool:
-    """Whether the address is some port's."""
-    return connection.execute(_TAKEN, {"subnet_id": subnet_id, "position": position}).first() is not None
+def remove(connection: Connection, kind: type[Any], record_id: str) -> bool:
+    """Take a record away, with its tags."""
+    table = TABLES[kind]
+    connection.execute(t.network_tags.delete().where(_tag.resource_id == record_id))
+    return connection.execute(table.delete().where(table.c.id == record_id)).rowcount > 0
 
 
-def first_free(connection: Connection, subnet_id: str, since: int) -> int:
-    """The first free position at or after ``since`` (which may lie behind the pool's end)."""
-    if not is_taken(connection, subnet_id, since):
-        return since
-    return int(connection.execute(_GAP, {"subnet_id": subnet_id, "since": since}).scalar_one())
+def exists(connection: Connection, kind: type[Any], **values: object) -> bool:
+    """Whether there is a record with those values."""
+    table = TABLES[kind]
+    query = sa.select(sa.literal(1)).select_from(table).where(*(table.c[n] == v for n, v in values.items())).limit(1)
+    return connection.execute(query).first() is not None
 
 
-def advance(connection: Connection, subnet_id: str, to: int) -> None:
-    """Where the next search begins: addresses come back into use as late as possible."""
-    connection.execute(_ADVANCE, {"subnet_id": subnet_id, "to": to})
+# --- tags --------------------------------------------------------------------------------------------------
 
 
-def addresses_of(connection: Connection, port_ids: Sequence[str]) -> dict[str, list[FixedIp]]:
-    """The addresses of ports."""
-    found: dict[str, list[FixedIp]] = {port_id: [] for port_id in port_ids}
-    if not port_ids:
-        return found
-    query = _IPS if len(port_ids) == 1 else sa.select(*_columns(FixedIp)).where(_f.port_id.in_(port_ids))
-    for row in connection.execute(query, {"port_id": port_ids[0]} if len(port_ids) == 1 else {}):
-        found[row.port_id].append(FixedIp(**row._mapping))
+def tags_of(connection: Connection, ids: Sequence[str]) -> dict[str, list[str]]:
+    """The tags of records, in alphabetical order."""
+    found: dict[str, list[str]] = {record_id: [] for record_id in ids}
+    if ids:
+        query = sa.select(_tag.resource_id, _tag.tag).where(_tag.resource_id.in_(list(ids))).order_by(_tag.tag)
+        for row in connection.execute(query):
+            found[row.resource_id].append(row.tag)
     return found
 
 
-def has_addresses(connection: Connection, subnet_id: str) -> bool:
-    """Whether any address of the subnet is taken."""
-    return connection.execute(sa.select(_f.port_id).where(_f.subnet_id == subnet_id).limit(1)).first() is not None
+def set_tags(connection: Connection, record_id: str, tags: Iterable[str]) -> None:
+    """Replace the tags of a record (whose row is locked)."""
+    connection.execute(t.network_tags.delete().where(_tag.resource_id == record_id))
+    rows = [{"resource_id": record_id, "tag": tag} for tag in sorted(set(tags))]
+    if rows:
+        connection.execute(t.network_tags.insert(), rows)
 
 
-_OWNER = (
-    sa.select(t.servers.c.task_state, t.servers.c.deleted_at)
-    .where(t.servers.c.id == sa.bindparam("server_id"))
+# --- quotas ------------------------------------------------------------------------------------------------
+
+_q = t.network_quotas.c
+_LOCK_PROJECT = (
+    sa.select(t.network_projects.c.project_id)
+    .where(t.network_projects.c.project_id == sa.bindparam("project_id"))
     .with_for_update()
 )
 
 
-def is_leaving(connection: Connection, server_id: str) -> bool:
-    """Whether a server is being deleted, or was. Its row is locked: a delete begins before or after this transaction."""
-    row = connection.execute(_OWNER, {"server_id": server_id}).first()
-    return row is not None and (row.deleted_at is not None or row.task_state == TaskState.DELETING)
+def lock_project(connection: Connection, project_id: str) -> None:
+    """From here to the end of this transaction nobody else counts what the project has."""
+    if connection.execute(_LOCK_PROJECT, {"project_id": project_id}).first() is not None:
+        return
+    try:
+        with connection.begin_nested():
+            connection.execute(t.network_projects.insert(), {"project_id": project_id})
+    except IntegrityError:  # another one came first and has committed meanwhile
+        connection.execute(_LOCK_PROJECT, {"project_id": project_id}).first()
 
 
-# --- ports -------------------------------------------------------------------------------------------------
-
-_p = t.ports.c
-_BOUND = (
-    sa.select(*_columns(Port))
-    .where(_p.device_id == sa.bindparam("server_id"), _p.binding != "")
-    .order_by(_p.device_index)
-)
-_DROP_PORT = t.ports.delete().where(_p.id == sa.bindparam("port_id"))
-_DROP_IPS = t.fixed_ips.delete().where(_f.port_id == sa.bindparam("port_id"))
-
-
-def ports_of_server(connection: Connection, server_id: str) -> list[Port]:
-    """The ports that Compute bound to a server, in the order of its cards."""
-    return [Port(**row._mapping) for row in connection.execute(_BOUND, {"server_id": server_id})]
-
-
-_MAC = sa.select(_p.id).where(_p.network_id == sa.bindparam("network_id"), _p.mac_address == sa.bindparam("mac"))
-
-
-def mac_taken(connection: Connection, network_id: str, mac: str) -> bool:
-    """Whether a port of the network has that MAC address."""
-    return connection.execute(_MAC, {"network_id": network_id, "mac": mac}).first() is not None
-
-
-def delete_port(connection: Connection, port_id: str) -> bool:
-    """Remove a port and free its addresses."""
-    connection.execute(_DROP_IPS, {"port_id": port_id})
-    return connection.execute(_DROP_PORT, {"port_id": port_id}).rowcount > 0
-
-
-def count_ports(connection: Connection, project_id: str) -> int:
-    """How many ports a project made itself (those of its servers are bounded by the servers' quota)."""
-    query = sa.select(sa.func.count()).where(_p.project_id == project_id, _p.binding != "created")
+def count(connection: Connection, kind: type[Any], project_id: str) -> int:
+    """How many the project has; ports that Compute made for its servers are bounded by the servers' quota instead."""
+    table = TABLES[kind]
+    query = sa.select(sa.func.count()).select_from(table).where(table.c.project_id == project_id)
+    if kind is Port:
+        query = query.where(table.c.binding != "created")
     return int(connection.execute(query).scalar_one())
+
+
+def limits(connection: Connection, project_id: str) -> dict[str, int]:
+    """The limits that were set for a project."""
+    query = sa.select(_q.resource, _q.hard_limit).where(_q.project_id == project_id)
+    return {row.resource: row.hard_limit for row in connection.execute(query)}
+
+
+def projects_with_limits(connection: Connection) -> list[str]:
+    """The projects for which limits were set."""
+    return list(
+        connection.execute(sa.select(_q.project_id).distinct().order_by(_q.project_id).limit(10_000)).scalars()
+    )
+
+
+def set_limits(connection: Connection, project_id: str, wanted: Mapping[str, int]) -> None:
+    """Set some limits (the project is locked)."""
+    for resource, limit in sorted(wanted.items()):
+        row = (_q.project_id == project_id, _q.resource == resource)
+        if connection.execute(t.network_quotas.update().where(*row).values(hard_limit=limit)).rowcount == 0:
+            values = {"project_id": project_id, "resource": resource, "hard_limit": limit}
+            connection.execute(t.network_quotas.insert(), values)
+
+
+def clear_limits(connection: Connection, project_id: str) -> bool:
+    """Back to the defaults. False if nothing was set."""
+    return connection.execute(t.network_quotas.delete().where(_q.project_id == project_id)).rowcount > 0

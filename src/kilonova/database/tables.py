@@ -1,4 +1,5 @@
-"""The tables, by subject. One metadata object; Alembic's migrations (``migrations/``) must produce exactly it.
+"""The tables, by subject; those of the network service stand in ``network_tables.py``. One metadata object; Alembic's migrations
+(``migrations/``) must produce exactly it.
 
 Conventions: ids are strings, moments are microseconds since the epoch, documents are JSON text, sizes carry
 their unit in the name. Rows of deleted servers stay, with ``deleted_at`` set, as ``GET /servers?deleted=true`` and
@@ -9,6 +10,9 @@ import sqlalchemy as sa
 
 from kilonova.database.metadata import metadata as metadata
 from kilonova.database.metadata import table as _table
+from kilonova.database.network_tables import fixed_ips as fixed_ips
+from kilonova.database.network_tables import networks as networks
+from kilonova.database.network_tables import ports as ports
 from kilonova.database.resource_tables import aggregate_hosts as aggregate_hosts
 from kilonova.database.resource_tables import aggregates as aggregates
 from kilonova.database.resource_tables import console_tokens as console_tokens
@@ -343,68 +347,4 @@ images = _table(
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("deleted_at", Moment),
     sa.Index("ix_images_listing", "deleted_at", "created_at", "seq"),
-)
-
-# --- networks ----------------------------------------------------------------------------------------------
-
-networks = _table(
-    "networks",
-    sa.Column("id", Id, primary_key=True),
-    sa.Column("project_id", Id, nullable=False),
-    sa.Column("name", Name, nullable=False),
-    sa.Column("shared", sa.Boolean, nullable=False),
-    sa.Column("external", sa.Boolean, nullable=False),
-    sa.Column("admin_state_up", sa.Boolean, nullable=False),
-    sa.Column("mtu", sa.Integer, nullable=False),
-    sa.Column("bridge", sa.String(15), nullable=False),
-    sa.Column("description", LongText, nullable=False),
-    sa.Column("created_at", Moment, nullable=False),
-)
-
-subnets = _table(
-    "subnets",
-    sa.Column("id", Id, primary_key=True),
-    sa.Column("network_id", Id, nullable=False),
-    sa.Column("project_id", Id, nullable=False),
-    sa.Column("name", Name, nullable=False),
-    sa.Column("ip_version", sa.Integer, nullable=False),
-    sa.Column("cidr", sa.String(64), nullable=False),
-    sa.Column("gateway_ip", sa.String(64)),
-    sa.Column("enable_dhcp", sa.Boolean, nullable=False),
-    sa.Column("pool_start", sa.String(64), nullable=False),
-    sa.Column("pool_end", sa.String(64), nullable=False),
-    sa.Column("dns_nameservers", Json, nullable=False),
-    sa.Column("cursor", sa.BigInteger, nullable=False),  # where the search for a free address goes on
-    sa.Column("created_at", Moment, nullable=False),
-    sa.Index("ix_subnets_network", "network_id"),
-)
-
-ports = _table(
-    "ports",
-    sa.Column("id", Id, primary_key=True),
-    sa.Column("network_id", Id, nullable=False),
-    sa.Column("project_id", Id, nullable=False),
-    sa.Column("name", Name, nullable=False),
-    sa.Column("mac_address", sa.String(17), nullable=False),
-    sa.Column("device_id", Id, nullable=False),
-    sa.Column("device_owner", Name, nullable=False),
-    sa.Column("device_index", sa.Integer, nullable=False),
-    sa.Column("binding", sa.String(16), nullable=False),  # "", or by Compute: "created" with, "attached" to a server
-    sa.Column("host", Name, nullable=False),
-    sa.Column("status", sa.String(16), nullable=False),
-    sa.Column("admin_state_up", sa.Boolean, nullable=False),
-    sa.Column("created_at", Moment, nullable=False),
-    sa.UniqueConstraint("network_id", "mac_address"),
-    sa.Index("ix_ports_device", "device_id"),
-    sa.Index("ix_ports_project", "project_id"),
-)
-
-fixed_ips = _table(
-    "fixed_ips",
-    sa.Column("subnet_id", Id, primary_key=True),
-    sa.Column("ip_address", sa.String(64), primary_key=True),
-    sa.Column("position", sa.BigInteger, nullable=False),  # distance from the subnet's first address
-    sa.Column("port_id", Id, nullable=False),
-    sa.Index("ix_fixed_ips_port", "port_id"),
-    sa.Index("ix_fixed_ips_position", "subnet_id", "position"),
 )

@@ -69,7 +69,8 @@ class Driver(Protocol):
         ...
 
     async def console_output(self, server_id: str, lines: int | None) -> str:
-        """The last ``lines`` of the serial console (None: all that is kept). ``NotFound`` if there is none."""
+        """The last ``lines`` of the serial console (None: all that is kept), what follows the last line feed being one
+        of them. ``NotFound`` if there is none."""
         ...
 
     async def diagnose(self, server_id: str) -> GuestDiagnostics:

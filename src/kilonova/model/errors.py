@@ -6,14 +6,18 @@ faults (``web/faults.py``); the engine decides by them whether to retry, resched
 
 
 class KilonovaError(Exception):
-    """The root. ``message`` is safe to show to the user who asked; ``details`` only to an administrator."""
+    """The root. ``message`` is safe to show to the user who asked; ``details`` only to an administrator.
+
+    ``name`` is what the API calls this very failure, where it has such names (``NeutronError``'s ``type``).
+    """
 
     status = 500
 
-    def __init__(self, message: str, *, details: str = "") -> None:
+    def __init__(self, message: str, *, details: str = "", name: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.details = details
+        self.name = name
 
 
 class Invalid(KilonovaError):

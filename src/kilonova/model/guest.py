@@ -30,9 +30,10 @@ class ImageTicket(msgspec.Struct, frozen=True, kw_only=True):
 class Nic(msgspec.Struct, frozen=True, kw_only=True):
     """One network card of a guest, addressed already.
 
-    ``fixed_ips`` and ``gateway`` are plain addresses, ``cidr`` is the subnet's; ``bridge`` is the name of
+    ``address`` and ``gateway`` are plain addresses, ``cidr`` is the subnet's; ``bridge`` is the name of
     the host's bridge for this network and ``host_address`` the address (with prefix) the bridge itself
-    has on each host, so that the guest can be reached from there.
+    has on each host, so that the guest can be reached from there. ``more_addresses`` are the port's others,
+    ``floating`` pairs of a floating address and the fixed one it stands for: users see both, drivers neither.
     """
 
     port_id: str
@@ -46,6 +47,9 @@ class Nic(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 1500
     bridge: str = ""
     host_address: str = ""
+    tag: str | None = None
+    more_addresses: list[str] = []
+    floating: list[tuple[str, str]] = []
 
 
 class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):

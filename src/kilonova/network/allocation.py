@@ -1,62 +1,147 @@
-"""Transactions on ports: making one with an address, binding it to a server, giving it back.
+"""Transactions on ports: making one with its addresses, binding it to a server, giving it back.
 
 Every function may run twice with the same outcome, as its caller may not know that it already ran.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from sqlalchemy.engine import Connection
 
+from kilonova.database import addresses as held
 from kilonova.database import networks as queries
+from kilonova.database import port_groups
 from kilonova.model.clock import Ids
 from kilonova.model.errors import Conflict, Invalid, NotFound, Stale
 from kilonova.model.guest import Nic
 from kilonova.model.network import FixedIp, Network, Port, Subnet
-from kilonova.network.addresses import address_at, host_address, new_mac, pool, position_of
+from kilonova.network import server_rows
+from kilonova.network.addresses import address_at, holds, new_mac, pools, position_of, read_address
+from kilonova.network.default_group import default_group
 from kilonova.network.protocol import RequestedNic
 
 MAC_ATTEMPTS = 8
-Locked = dict[str, tuple[Network, Subnet]]
-"""Networks by id, each with the subnet whose row this transaction has locked."""
+_ROUTERS_OWN = "network:router"
 
 
-def take_address(connection: Connection, subnet: Subnet, port_id: str, wanted: str | None = None) -> FixedIp:
-    """An address for a port; the subnet must be locked. Raises ``Conflict`` if it is taken, or none is left."""
-    bounds = pool(subnet.cidr, subnet.pool_start, subnet.pool_end)
-    if wanted is not None:
-        position = position_of(subnet.cidr, wanted)
-        if position not in bounds:
-            raise Invalid(f"IP address {wanted} is not in the subnet's pool.")
-        if queries.is_taken(connection, subnet.id, position):
-            raise Conflict(f"IP address {wanted} is already allocated.")
-    else:
-        since = subnet.cursor if subnet.cursor in bounds else bounds.first
-        position = queries.first_free(connection, subnet.id, since)
-        if position > bounds.last:
-            position = queries.first_free(connection, subnet.id, bounds.first)
-        if position > bounds.last:
-            raise Conflict(f"No more IP addresses available on network {subnet.network_id}.")
-        queries.advance(connection, subnet.id, position + 1)
-    address = address_at(subnet.cidr, position)
-    taken = FixedIp(subnet_id=subnet.id, ip_address=address, position=position, port_id=port_id)
-    queries.insert(connection, taken, f"IP address {address} is already allocated.")
-    return taken
+class WantedIp(msgspec.Struct, frozen=True, kw_only=True):
+    """An address asked for: this very one, or any of a subnet."""
+
+    subnet_id: str | None = None
+    ip_address: str | None = None
 
 
-def create_port(connection: Connection, subnet: Subnet, port: Port, wanted: str | None = None) -> FixedIp:
-    """A port with one address of the (locked) subnet. Raises ``Conflict`` if its MAC address is taken."""
-    queries.insert(connection, port, f"MAC address {port.mac_address} is in use on this network.")
-    return take_address(connection, subnet, port.id, wanted)
+class Segment:
+    """A network whose row this transaction has locked, with its subnets as this transaction leaves them."""
+
+    def __init__(self, connection: Connection, network: Network) -> None:
+        self.network = network
+        self.subnets = held.subnets_of(connection, network.id)
+        self._connection = connection
+
+    @classmethod
+    def lock(cls, connection: Connection, network_id: str) -> "Segment":
+        """Nobody else takes or gives addresses on it until this transaction ends. Raises ``NotFound``."""
+        network = queries.get(connection, Network, network_id, lock=True)
+        if network is None:
+            raise NotFound(f"Network {network_id[:64]} could not be found.", name="NetworkNotFound")
+        return cls(connection, network)
+
+    def take(self, port_id: str, device_owner: str, wanted: Iterable[WantedIp] | None) -> list[FixedIp]:
+        """Addresses for a port: those wanted, or one of each family that the network has.
+
+        Raises ``Conflict`` if one is taken or none is left, ``Invalid`` if it is none of the network's.
+        """
+        if wanted is not None:
+            return [self._take_wanted(port_id, device_owner, entry) for entry in wanted]
+        families = (4, 6)
+        candidates = [[subnet for subnet in self.subnets if subnet.ip_version == family] for family in families]
+        return [self._take_any(port_id, subnets) for subnets in candidates if subnets]
+
+    def _take_wanted(self, port_id: str, device_owner: str, wanted: WantedIp) -> FixedIp:
+        if wanted.ip_address is None:
+            return self._take_any(port_id, [self._subnet(wanted.subnet_id)])
+        subnet = self._subnet_of(wanted)
+        position = position_of(subnet.cidr, wanted.ip_address)
+        address = str(read_address(wanted.ip_address))
+        if address == subnet.gateway_ip and not device_owner.startswith(_ROUTERS_OWN):
+            raise Invalid(f"IP address {address} is the gateway of subnet {subnet.id}.", name="InvalidIpForSubnet")
+        taken = Conflict(
+            f"IP address {address} is already allocated in subnet {subnet.id}.", name="IpAddressAlreadyAllocated"
+        )
+        if held.is_taken(self._connection, subnet.id, address):
+            raise taken
+        found = FixedIp(subnet_id=subnet.id, ip_address=address, position=position, port_id=port_id)
+        queries.insert(self._connection, found, taken)
+        return found
+
+    def _subnet(self, subnet_id: str | None) -> Subnet:
+        for subnet in self.subnets:
+            if subnet.id == subnet_id:
+                return subnet
+        raise Invalid(f"Subnet {subnet_id} is not one of network {self.network.id}.")
+
+    def _subnet_of(self, wanted: WantedIp) -> Subnet:
+        assert wanted.ip_address is not None
+        for subnet in [self._subnet(wanted.subnet_id)] if wanted.subnet_id is not None else self.subnets:
+            if wanted.subnet_id is not None or holds(subnet.cidr, wanted.ip_address):
+                return subnet
+        raise Invalid(
+            f"IP address {wanted.ip_address[:64]} is not a valid IP for any of the subnets on network {self.network.id}.",
+            name="InvalidIpForNetwork",
+        )
+
+    def _take_any(self, port_id: str, subnets: Sequence[Subnet]) -> FixedIp:
+        for subnet in subnets:
+            position = self._search(subnet)
+            if position is not None:
+                held.advance(self._connection, subnet.id, position + 1)
+                moved = msgspec.structs.replace(subnet, cursor=position + 1)
+                self.subnets = [moved if known.id == moved.id else known for known in self.subnets]
+                address = address_at(subnet.cidr, position)
+                found = FixedIp(subnet_id=subnet.id, ip_address=address, position=position, port_id=port_id)
+                queries.insert(self._connection, found)
+                return found
+        raise Conflict(
+            f"No more IP addresses available on network {self.network.id}.", name="IpAddressGenerationFailure"
+        )
+
+    def _search(self, subnet: Subnet) -> int | None:
+        """The first free place at or after the cursor, then from the beginning; None if there is none."""
+        everywhere = pools(subnet)
+        at = next((number for number, pool in enumerate(everywhere) if subnet.cursor in pool), None)
+        order = list(everywhere) if at is None else [*everywhere[at:], *everywhere[: at + 1]]
+        for number, pool in enumerate(order):
+            since = subnet.cursor if at is not None and number == 0 else pool.first
+            position = held.first_free(self._connection, subnet.id, since)
+            if position <= pool.last:
+                return position
+        return None
+
+
+def create_port(
+    connection: Connection,
+    segment: Segment,
+    port: Port,
+    wanted: Iterable[WantedIp] | None = None,
+    groups: Sequence[str] = (),
+) -> list[FixedIp]:
+    """A port with its addresses and groups. Raises ``Conflict`` if its MAC address is taken."""
+    taken = Conflict(
+        f"MAC address {port.mac_address} is in use on network {segment.network.id}.", name="MacAddressInUse"
+    )
+    queries.insert(connection, port, taken)
+    port_groups.put_on(connection, port.id, groups)
+    return segment.take(port.id, port.device_owner, wanted)
 
 
 def free_mac(connection: Connection, network_id: str, ids: Ids) -> str:
-    """A MAC address nobody has on the network; the network's subnet must be locked."""
+    """A MAC address nobody has on the network, whose row must be locked."""
     for _ in range(MAC_ATTEMPTS):
         mac = new_mac(ids)
-        if not queries.mac_taken(connection, network_id, mac):
+        if not held.mac_taken(connection, network_id, mac):
             return mac
-    raise Conflict("No free MAC address was found.")
+    raise Conflict("No free MAC address was found.", name="MacAddressGenerationFailure")
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,71 +160,73 @@ def bind(connection: Connection, ids: Ids, binding: Binding, requested: Sequence
 
     Raises ``Stale`` for a server that is being deleted: its ports are given back once, and nobody would give back these.
     """
-    if queries.is_leaving(connection, binding.server_id):
+    if held.is_leaving(connection, binding.server_id):
         raise Stale(f"Instance {binding.server_id} is being deleted; it gets no more ports.")
-    networks = _lock_networks(connection, binding, requested)
-    have = {port.device_index: port for port in queries.ports_of_server(connection, binding.server_id)}
+    segments = _lock_networks(connection, binding, requested)
+    have = {port.device_index: port for port in held.ports_of_server(connection, binding.server_id)}
     nics = []
     for index, entry in enumerate(requested):
-        port, address = have.get(index), None
+        port, fresh = have.get(index), None
         if port is None and entry.port_id is not None:
-            port = _attach(connection, binding, entry.port_id, index)
+            port = attach_port(connection, binding, entry.port_id, index)
         elif port is None:
-            port, address = _create(connection, ids, binding, networks, entry, index)
+            segment = segments[entry.network_id or binding.default_network]
+            port, fresh = add_port(connection, ids, binding, segment, entry, index)
         elif port.host != binding.host:
             queries.update(connection, Port, port.id, {"host": binding.host})
-        nics.append(_nic(connection, networks, port, address))
+        nics.append(_nic(connection, segments, port, fresh, entry.tag))
     return nics
 
 
-def _lock_networks(connection: Connection, binding: Binding, requested: Sequence[RequestedNic]) -> Locked:
+def _lock_networks(connection: Connection, binding: Binding, requested: Sequence[RequestedNic]) -> dict[str, Segment]:
     """Lock every network concerned, always in the same order, so that two servers cannot wait for each other."""
     wanted = set()
     for entry in requested:
         port = queries.get(connection, Port, entry.port_id) if entry.port_id else None
         if entry.port_id and port is None:
-            raise NotFound(f"Port {entry.port_id} could not be found.")
+            raise NotFound(f"Port {entry.port_id} could not be found.", name="PortNotFound")
         wanted.add(port.network_id if port else entry.network_id or binding.default_network)
-    found = {}
-    for network_id in sorted(wanted):
-        network = queries.get(connection, Network, network_id)
-        subnet = queries.subnet_of(connection, network_id, lock=True)
-        if network is None or subnet is None:
-            raise NotFound(f"Network {network_id} could not be found, or has no subnet.")
-        found[network_id] = (network, subnet)
-    return found
+    return {network_id: Segment.lock(connection, network_id) for network_id in sorted(wanted)}
 
 
-def _create(
-    connection: Connection, ids: Ids, binding: Binding, networks: Locked, entry: RequestedNic, index: int
-) -> tuple[Port, FixedIp]:
-    network_id = entry.network_id or binding.default_network
+def add_port(
+    connection: Connection, ids: Ids, binding: Binding, segment: Segment, entry: RequestedNic, index: int
+) -> tuple[Port, list[FixedIp]]:
+    """A new port for a server's card. Raises ``Conflict`` when no address is left, ``NotFound`` for a group that is gone."""
+    network = segment.network
+    if not segment.subnets:
+        raise Conflict(f"Network {network.id} requires a subnet in order to boot instances on.")
     port = Port(
         id=ids.uuid(),
-        network_id=network_id,
+        network_id=network.id,
         project_id=binding.project_id,
-        mac_address=free_mac(connection, network_id, ids),
+        mac_address=free_mac(connection, network.id, ids),
         device_id=binding.server_id,
         device_owner=f"compute:{binding.zone}",
         device_index=index,
         binding="created",
         host=binding.host,
         status="ACTIVE",
+        port_security_enabled=network.port_security_enabled,
         created_at=binding.now,
+        updated_at=binding.now,
     )
-    network, subnet = networks[network_id]
-    taken = create_port(connection, subnet, port, entry.fixed_ip)
-    if entry.fixed_ip is None:  # the next card's search goes on behind this one, as the stored cursor says
-        networks[network_id] = (network, msgspec.structs.replace(subnet, cursor=taken.position + 1))
-    return port, taken
+    groups: list[str] = []
+    if network.port_security_enabled:
+        groups = entry.security_groups or [default_group(connection, binding.project_id, binding.now).id]
+        if len(port_groups.keep(connection, groups)) < len(set(groups)):
+            raise NotFound("A security group of the server does not exist any more.", name="SecurityGroupNotFound")
+    wanted = None if entry.fixed_ip is None else [WantedIp(ip_address=entry.fixed_ip)]
+    return port, create_port(connection, segment, port, wanted, groups)
 
 
-def _attach(connection: Connection, binding: Binding, port_id: str, index: int) -> Port:
+def attach_port(connection: Connection, binding: Binding, port_id: str, index: int) -> Port:
+    """Bind a port that exists. Raises ``NotFound`` if it is not the project's, ``Conflict`` if it is in use."""
     port = queries.get(connection, Port, port_id)
     if port is None or port.project_id != binding.project_id:
-        raise NotFound(f"Port {port_id} could not be found.")
+        raise NotFound(f"Port {port_id} could not be found.", name="PortNotFound")
     if port.binding or port.device_id:
-        raise Conflict(f"Port {port_id} is still in use.")
+        raise Conflict(f"Port {port_id} is still in use.", name="PortInUse")
     changes = {
         "device_id": binding.server_id,
         "device_owner": f"compute:{binding.zone}",
@@ -153,24 +240,17 @@ def _attach(connection: Connection, binding: Binding, port_id: str, index: int) 
     return attached
 
 
-def _nic(connection: Connection, networks: Locked, port: Port, address: FixedIp | None) -> Nic:
-    if port.network_id not in networks:
+def _nic(
+    connection: Connection, segments: dict[str, Segment], port: Port, fresh: list[FixedIp] | None, tag: str | None
+) -> Nic:
+    if port.network_id not in segments:
         raise Conflict(f"Port {port.id} of this server is on another network than the one asked for.")
-    network, subnet = networks[port.network_id]
-    addresses = [address] if address is not None else queries.addresses_of(connection, [port.id])[port.id]
-    return Nic(
-        port_id=port.id,
-        network_id=network.id,
-        network_name=network.name,
-        mac=port.mac_address,
-        address=addresses[0].ip_address if addresses else "",
-        cidr=subnet.cidr,
-        gateway=subnet.gateway_ip,
-        dns=subnet.dns_nameservers,
-        mtu=network.mtu,
-        bridge=network.bridge,
-        host_address=host_address(subnet.cidr, subnet.gateway_ip),
-    )
+    segment = segments[port.network_id]
+    if fresh is not None:  # made just now: no floating address can stand for it yet
+        return server_rows.nic(segment.network, segment.subnets, port, fresh, [], tag)
+    addresses = held.addresses_of(connection, [port.id])[port.id]
+    floating = held.floating_of(connection, [port.id])[port.id]
+    return server_rows.nic(segment.network, segment.subnets, port, addresses, floating, tag)
 
 
 _UNBOUND = {"device_id": "", "device_owner": "", "device_index": 0, "binding": "", "host": "", "status": "DOWN"}
@@ -178,8 +258,13 @@ _UNBOUND = {"device_id": "", "device_owner": "", "device_index": 0, "binding": "
 
 def unbind(connection: Connection, server_id: str) -> None:
     """Give back a server's ports: delete what was made for it, detach what existed before."""
-    for port in queries.ports_of_server(connection, server_id):
-        if port.binding == "created":
-            queries.delete_port(connection, port.id)
-        else:
-            queries.update(connection, Port, port.id, _UNBOUND)
+    for port in held.ports_of_server(connection, server_id):
+        unbind_port(connection, port)
+
+
+def unbind_port(connection: Connection, port: Port) -> None:
+    """Give back one port of a server."""
+    if port.binding == "created":
+        held.remove_port(connection, port.id)
+    else:
+        queries.update(connection, Port, port.id, _UNBOUND)

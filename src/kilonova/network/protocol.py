@@ -1,6 +1,6 @@
 """What Compute asks of a network service. The embedded one and a client of Neutron both fulfil it."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -9,23 +9,38 @@ from kilonova.model.guest import Nic
 
 
 class RequestedNic(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of ``networks`` in a server's create request: by network, or by a port that exists."""
+    """One entry of ``networks`` in a server's create request: by network, or by a port that exists.
+
+    ``security_groups`` are the ids of the groups that a port made for it carries; none: the project's default group.
+    """
 
     network_id: str | None = None
     port_id: str | None = None
     fixed_ip: str | None = None
+    tag: str | None = None
+    security_groups: list[str] = []
 
 
 class NetworkService(Protocol):
     """Addresses and ports for servers. Every verb may be repeated: it finds its own work."""
 
     async def check(self, caller: Caller, requested: list[RequestedNic]) -> None:
-        """Raise ``Invalid`` if a requested network, port or address does not exist for the caller or cannot be
-        used."""
+        """Raise ``Invalid``, ``Conflict`` or ``Forbidden``, as Nova does, if a requested network, port or address does not
+        exist for the caller or cannot be used."""
         ...
 
     async def default_networks(self, caller: Caller) -> list[RequestedNic]:
-        """What a server gets that asked for nothing (``auto``): the project's own network, else the shared one."""
+        """What a server gets that asked for nothing (``auto``): the project's own network, else the shared one.
+
+        Raises ``Conflict`` if there are several.
+        """
+        ...
+
+    async def find_groups(self, project_id: str, names: list[str]) -> list[tuple[str, str]]:
+        """(id, name) of the security groups that are called so, or have that id.
+
+        Raises ``NotFound``, or ``Conflict`` for a name that several have.
+        """
         ...
 
     async def allocate(self, server_id: str, project_id: str, host: str, requested: list[RequestedNic]) -> list[Nic]:
@@ -37,4 +52,16 @@ class NetworkService(Protocol):
 
     async def release(self, server_id: str) -> None:
         """Give back the ports of a server; nothing happens if it has none."""
+        ...
+
+    async def groups_of(self, server_id: str) -> list[dict[str, Any]]:
+        """The security groups of a server's ports with their rules, as Network v2.0 shows them."""
+        ...
+
+    async def add_group(self, server_id: str, group_id: str) -> None:
+        """Put a group on all of a server's ports. Raises ``NotFound`` for a server without ports."""
+        ...
+
+    async def remove_group(self, server_id: str, group_id: str) -> None:
+        """Take a group off all of a server's ports. Raises ``NotFound`` if none carries it."""
         ...

@@ -1,4 +1,4 @@
-"""What the network service says of itself: versions, extensions, zones, quotas. Data, no state."""
+"""What the network service says of itself: versions, extensions, zones. Data, no state."""
 
 from typing import Any
 
@@ -7,55 +7,45 @@ _EXTENSIONS = {
     "provider": "Provider Network",
     "binding": "Port Binding",
     "net-mtu": "Network MTU",
+    "net-mtu-writable": "Network MTU (writable)",
     "project-id": "project_id field enabled",
     "quotas": "Quota management support",
+    "quota-check-limit": "Quota engine limit check",
     "quota_details": "Quota details management support",
     "security-group": "security-group",
+    "port-security": "Port Security",
+    "allowed-address-pairs": "Allowed Address Pairs",
+    "extra_dhcp_opt": "Neutron Extra DHCP options",
+    "dns-integration": "DNS Integration",
+    "router": "Neutron L3 Router",
+    "ext-gw-mode": "Neutron L3 Configurable external gateway mode",
+    "extraroute": "Neutron Extra Route",
+    "fip-port-details": "Floating IP Port Details Extension",
+    "auto-allocated-topology": "Auto Allocated Topology Services",
     "availability_zone": "Availability Zone",
     "network_availability_zone": "Network Availability Zone",
-    "auto-allocated-topology": "Auto Allocated Topology Services",
     "agent": "agent",
     "pagination": "Pagination support",
+    "sorting": "Sorting support",
+    "ip-substring-filtering": "IP address substring filtering",
+    "standard-attr-description": "standard-attr-description",
+    "standard-attr-revisions": "Resource revision numbers",
+    "standard-attr-tag": "Tag support for resources with standard attribute",
     "standard-attr-timestamp": "Resource timestamps",
+    "stateful-security-group": "Stateful security group",
 }
 EXTENSIONS: list[dict[str, Any]] = [
-    {"alias": alias, "name": name, "description": "", "updated": "2016-01-01T00:00:00-00:00", "links": []}
+    {"alias": alias, "name": name, "description": name, "updated": "2016-01-01T00:00:00-00:00", "links": []}
     for alias, name in _EXTENSIONS.items()
 ]
+"""Only what works: clients switch their own features by these aliases."""
 
 ZONES = [
     {"name": "nova", "resource": "network", "state": "available"},
     {"name": "nova", "resource": "router", "state": "available"},
 ]
 
-_RESOURCES = (
-    "network",
-    "subnet",
-    "subnetpool",
-    "port",
-    "router",
-    "floatingip",
-    "rbac_policy",
-    "security_group",
-    "security_group_rule",
-)
-
-
-def quota(port_quota: int) -> dict[str, int]:
-    """The limits of a project: ports are counted; of what is not offered one may have none."""
-    return {name: port_quota if name == "port" else 1 if name == "security_group" else 0 for name in _RESOURCES}
-
-
-def quota_details(port_quota: int, ports: int) -> dict[str, dict[str, int]]:
-    """Limits and use."""
-    limits = quota(port_quota)
-    return {
-        name: {"limit": limit, "used": ports if name == "port" else 0, "reserved": 0}
-        for name, limit in limits.items()
-    }
-
-
-NOT_OFFERED_LISTS = ("floatingips", "routers", "subnetpools", "address-scopes", "trunks", "rbac-policies")
+NOT_OFFERED_LISTS = ("subnetpools", "address-scopes", "address-groups", "trunks", "rbac-policies")
 """Collections that exist in the API and are always empty here, as clients look into them."""
 
 
@@ -67,21 +57,23 @@ def version_document(base_url: str) -> dict[str, Any]:
 
 def resources_document(base_url: str) -> dict[str, Any]:
     """``GET /v2.0``"""
-    offered = {
-        "networks": "network",
-        "subnets": "subnet",
-        "ports": "port",
-        "security-groups": "security-group",
-        "security-group-rules": "security-group-rule",
-        "extensions": "extension",
-    }
+    offered = (
+        "network",
+        "subnet",
+        "port",
+        "router",
+        "floatingip",
+        "security-group",
+        "security-group-rule",
+        "extension",
+    )
     return {
         "resources": [
             {
                 "name": name,
-                "collection": plural.replace("-", "_"),
-                "links": [{"rel": "self", "href": f"{base_url}/v2.0/{plural}"}],
+                "collection": f"{name}s".replace("-", "_"),
+                "links": [{"rel": "self", "href": f"{base_url}/v2.0/{name}s"}],
             }
-            for plural, name in offered.items()
+            for name in offered
         ]
     }

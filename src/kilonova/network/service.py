@@ -1,44 +1,28 @@
-"""The embedded network service: one shared network whose bridge is on every host, and the ports on it.
+"""The embedded network service: networks, and the ports on them.
 
-Owns networks, subnets, ports and their addresses. Every address change is one transaction. Fails with ``Conflict``
-when no address is left, ``NotFound`` for what the caller may not know of.
+Owns networks, subnets, ports and their addresses, security groups, routers and floating addresses. Every change is one
+transaction. Fails with ``Conflict`` when no address is left, ``NotFound`` for what the caller may not know of.
 """
 
-from uuid import UUID, uuid5
+from typing import Any
 
-import msgspec
 from sqlalchemy.engine import Connection
 
+from kilonova.database import addresses as held
 from kilonova.database import networks as queries
+from kilonova.database import port_groups
 from kilonova.database.connection import Database
 from kilonova.model.clock import Clock, Ids
 from kilonova.model.context import Caller
-from kilonova.model.errors import Conflict, Invalid, Misconfigured
+from kilonova.model.errors import Conflict, Forbidden, Invalid, NotFound
 from kilonova.model.guest import Nic
-from kilonova.model.network import Network, Port, Subnet
-from kilonova.network import allocation
-from kilonova.network.addresses import gateway, parse_cidr, pool, pool_bounds, position_of
+from kilonova.model.network import Network, Port
+from kilonova.network import allocation, server_groups
+from kilonova.network.addresses import holds, position_of, read_address
+from kilonova.network.default_group import NAME, default_group
 from kilonova.network.protocol import RequestedNic
-
-_NAMESPACE = UUID("3f3c1c4e-09a5-5c3b-8a55-6f6f4a6f2b10")
-SHARED = "private"
-"""Name of the shared network: what DevStack's scripts look for."""
-
-SHARED_NETWORK_ID = str(uuid5(_NAMESPACE, "network"))
-SHARED_SUBNET_ID = str(uuid5(_NAMESPACE, "subnet"))
-
-
-class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The shared network (see ``config.NetworkConfig``). ``port_quota``: ports a project may make by itself."""
-
-    cidr: str = "10.200.0.0/16"
-    bridge: str = "knbr0"
-    dns: tuple[str, ...] = ()
-    mtu: int = 1500
-    mount: str = "/network"
-    zone: str = "nova"
-    max_limit: int = 1000
-    port_quota: int = 500
+from kilonova.network.settings import NetworkSettings
+from kilonova.network.shared import SHARED_NETWORK_ID, bootstrap, bootstrap_public
 
 
 class EmbeddedNetworks:
@@ -51,7 +35,7 @@ class EmbeddedNetworks:
         self.settings = settings
 
     async def bootstrap(self, project_id: str) -> None:
-        """Make the shared network, owned by ``project_id``, or bring it in line with the settings.
+        """Make what a fresh cloud holds, owned by ``project_id``, or bring it in line with the settings.
 
         Idempotent. Raises ``Misconfigured`` if the addresses were changed while some are in use.
         """
@@ -61,19 +45,29 @@ class EmbeddedNetworks:
             await self.database.run(_bootstrap, self.settings, project_id, self.clock.now())
 
     async def check(self, caller: Caller, requested: list[RequestedNic]) -> None:
-        """Raise ``Invalid`` if a network, port or address does not exist for the caller or cannot be used."""
+        """Raise as Nova does if a network, port or address does not exist for the caller or cannot be used."""
         await self.database.run(_check, caller, requested)
 
     async def default_networks(self, caller: Caller) -> list[RequestedNic]:
-        """What a server gets that asked for nothing: the shared network."""
-        return [RequestedNic(network_id=SHARED_NETWORK_ID)]
+        """What a server gets that asked for nothing: the project's own network, else the shared one."""
+        return [RequestedNic(network_id=await self.database.run(_default_network, caller.project_id or ""))]
+
+    async def find_groups(self, project_id: str, names: list[str]) -> list[tuple[str, str]]:
+        """(id, name) of the groups that are called so. Raises ``NotFound``, or ``Conflict`` for a name that several have."""
+        return await self.database.run(_find_groups, project_id, names, self.clock.now())
 
     async def allocate(self, server_id: str, project_id: str, host: str, requested: list[RequestedNic]) -> list[Nic]:
         """Ports of a server, one per requested entry, bound to ``host``; asked again, the same ports.
 
         Raises ``Conflict`` when a subnet has no address left, or a port is in use.
         """
-        binding = allocation.Binding(
+        return await self.database.run(
+            allocation.bind, self.ids, self.binding(server_id, project_id, host), requested
+        )
+
+    def binding(self, server_id: str, project_id: str, host: str) -> allocation.Binding:
+        """For whom ports are bound now."""
+        return allocation.Binding(
             server_id=server_id,
             project_id=project_id,
             host=host,
@@ -81,61 +75,51 @@ class EmbeddedNetworks:
             default_network=SHARED_NETWORK_ID,
             now=self.clock.now(),
         )
-        return await self.database.run(allocation.bind, self.ids, binding, requested)
 
     async def release(self, server_id: str) -> None:
         """Give back the ports of a server; nothing happens if it has none."""
         await self.database.run(allocation.unbind, server_id)
 
+    async def groups_of(self, server_id: str) -> list[dict[str, Any]]:
+        """The security groups of a server's ports with their rules, as Network v2.0 shows them."""
+        return await self.database.run(server_groups.shown, server_id)
+
+    async def add_group(self, server_id: str, group_id: str) -> None:
+        """Put a group on all of a server's ports. Raises ``NotFound`` for a server without ports."""
+        await self.database.run(server_groups.add, server_id, group_id, self.clock.now())
+
+    async def remove_group(self, server_id: str, group_id: str) -> None:
+        """Take a group off all of a server's ports. Raises ``NotFound`` if none carries it."""
+        await self.database.run(server_groups.remove, server_id, group_id, self.clock.now())
+
 
 def _bootstrap(connection: Connection, settings: NetworkSettings, project_id: str, now: int) -> None:
-    cidr = parse_cidr(settings.cidr)
-    first, last = pool_bounds(cidr)
-    network = Network(
-        id=SHARED_NETWORK_ID,
-        project_id=project_id,
-        name=SHARED,
-        shared=True,
-        mtu=settings.mtu,
-        bridge=settings.bridge,
-        description="The network every project may use.",
-        created_at=now,
-    )
-    subnet = Subnet(
-        id=SHARED_SUBNET_ID,
-        network_id=network.id,
-        project_id=project_id,
-        name=f"{SHARED}-subnet",
-        ip_version=4,
-        cidr=str(cidr),
-        gateway_ip=str(gateway(cidr)),
-        enable_dhcp=False,
-        pool_start=str(first),
-        pool_end=str(last),
-        dns_nameservers=list(settings.dns),
-        cursor=2,
-        created_at=now,
-    )
-    if queries.get(connection, Network, network.id) is None:
-        queries.insert(connection, network)
-        queries.insert(connection, subnet)
-        return
-    _follow_settings(connection, network, subnet)
+    bootstrap(connection, settings, project_id, now)
+    bootstrap_public(connection, project_id, now)
 
 
-def _follow_settings(connection: Connection, network: Network, subnet: Subnet) -> None:
-    stored = queries.get(connection, Subnet, subnet.id)
-    queries.update(connection, Network, network.id, {"mtu": network.mtu, "bridge": network.bridge})
-    if stored is not None and stored.cidr == subnet.cidr:
-        queries.update(connection, Subnet, subnet.id, {"dns_nameservers": subnet.dns_nameservers})
-        return
-    if queries.has_addresses(connection, subnet.id):
-        was = "another" if stored is None else stored.cidr
-        raise Misconfigured(
-            f"option network.cidr: addresses of {was} are in use; delete their servers and ports first"
+def _default_network(connection: Connection, project_id: str) -> str:
+    own: dict[str, list[object]] = {"project_id": [project_id], "shared": [False], "external": [False]}
+    found = queries.find(connection, Network, queries.Question(filters=own, limit=2))
+    if len(found) > 1:
+        raise Conflict("Multiple possible networks found, use a Network ID to be more specific.")
+    return found[0].id if found else SHARED_NETWORK_ID
+
+
+def _find_groups(connection: Connection, project_id: str, names: list[str], now: int) -> list[tuple[str, str]]:
+    found = []
+    for name in dict.fromkeys(names):
+        groups = (
+            [default_group(connection, project_id, now)]
+            if name == NAME
+            else port_groups.named(connection, project_id, name)
         )
-    moved = ("cidr", "gateway_ip", "pool_start", "pool_end", "dns_nameservers", "cursor")
-    queries.update(connection, Subnet, subnet.id, {name: getattr(subnet, name) for name in moved})
+        if not groups:
+            raise NotFound(f"Security group {name[:255]} not found for project {project_id}.")
+        if len(groups) > 1:
+            raise Conflict(f"Multiple security groups have the name '{name[:255]}': use an ID to be more specific.")
+        found.append((groups[0].id, groups[0].name))
+    return found
 
 
 def _check(connection: Connection, caller: Caller, requested: list[RequestedNic]) -> None:
@@ -151,23 +135,31 @@ def _check(connection: Connection, caller: Caller, requested: list[RequestedNic]
 
 def _check_port(connection: Connection, caller: Caller, port_id: str) -> None:
     port = queries.get(connection, Port, port_id)
-    if port is None or (port.project_id != caller.project_id):
+    if port is None or port.project_id != caller.project_id:
         raise Invalid(f"Port {port_id} could not be found.")
     if port.binding or port.device_id:
-        raise Invalid(f"Port {port_id} is still in use.")
+        raise Conflict(f"Port {port_id} is still in use.")
+    if not held.addresses_of(connection, [port.id])[port.id]:
+        raise Invalid(f"Port {port_id} requires a FixedIP in order to be used.")
 
 
 def _check_network(connection: Connection, caller: Caller, entry: RequestedNic) -> None:
     network_id = entry.network_id or SHARED_NETWORK_ID
     network = queries.get(connection, Network, network_id)
-    if network is None or not (network.shared or caller.is_admin or network.project_id == caller.project_id):
+    seen = network is not None and (network.shared or network.external or network.project_id == caller.project_id)
+    if network is None or not (seen or caller.is_admin):
         raise Invalid(f"Network {network_id} could not be found.")
-    subnet = queries.subnet_of(connection, network_id)
-    if subnet is None:
+    if network.external and not network.shared and not caller.is_admin:
+        raise Forbidden(f"It is not allowed to create an interface on external network {network_id}")
+    subnets = held.subnets_of(connection, network_id)
+    if not subnets:
         raise Invalid(f"Network {network_id} requires a subnet in order to boot instances on.")
-    if entry.fixed_ip is not None:
-        position = position_of(subnet.cidr, entry.fixed_ip)
-        if position not in pool(subnet.cidr, subnet.pool_start, subnet.pool_end):
-            raise Invalid(f"Fixed IP {entry.fixed_ip} is not a valid ip address for network {network_id}.")
-        if queries.is_taken(connection, subnet.id, position):
-            raise Invalid(f"Fixed IP address {entry.fixed_ip} is already in use.")
+    if entry.fixed_ip is None:
+        return
+    address = str(read_address(entry.fixed_ip))
+    subnet = next((subnet for subnet in subnets if holds(subnet.cidr, address)), None)
+    if subnet is None or address == subnet.gateway_ip:
+        raise Invalid(f"Fixed IP {address} is not a valid ip address for network {network_id}.")
+    position_of(subnet.cidr, address)
+    if held.is_taken(connection, subnet.id, address):
+        raise Invalid(f"Fixed IP address {address} is already in use.")

@@ -19,8 +19,9 @@ from kilonova.model.clock import Clock, Ids, Random
 from kilonova.model.context import Caller
 from kilonova.model.errors import NotFound
 from kilonova.model.guest import ImageTicket
-from kilonova.network.service import EmbeddedNetworks, NetworkSettings
-from kilonova.network.service import _bootstrap as bootstrap_networks
+from kilonova.network.service import EmbeddedNetworks
+from kilonova.network.settings import NetworkSettings
+from kilonova.network.shared import bootstrap as bootstrap_networks
 from kilonova.scheduler.service import Scheduler
 from kilonova.simulation.loop import EPOCH
 

@@ -91,7 +91,7 @@ class Application:
             reply = self._fault(error, request_id)
         except Exception:
             log.exception("unexpected error", request_id=request_id, method=call.method, path=call.path)
-            reply = Reply(500, self.family.fault(500, _unexpected(request_id)))
+            reply = Reply(500, self.family.fault(500, _unexpected(request_id), ""))
         await self._send(call, reply, request_id, send)
 
     def _new_call(self, scope: Scope, request_id: str) -> Call:
@@ -214,7 +214,7 @@ class Application:
             log.warning(
                 "request failed", request_id=request_id, status=status, error=error.message, details=error.details
             )
-        return Reply(status, self.family.fault(status, error.message), headers)
+        return Reply(status, self.family.fault(status, error.message, error.name), headers)
 
     async def _send(self, call: Call, reply: Reply, request_id: str, send: Send) -> None:
         headers = [(name.encode("latin-1"), request_id.encode()) for name in self.family.request_id_headers]

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
+from kilonova.api.compute.inputs import as_address
 from kilonova.api.compute.server_metadata import check_quota
 from kilonova.api.compute.submission import action_row
 from kilonova.database import flavors, keypairs, membership, server_groups
@@ -245,8 +246,8 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
         "reservation_id": reservation,
         "launch_index": index,
         "root_device_name": "/dev/vda",
-        "access_ip_v4": body.get("accessIPv4") or None,
-        "access_ip_v6": body.get("accessIPv6") or None,
+        "access_ip_v4": as_address(body.get("accessIPv4")),
+        "access_ip_v6": as_address(body.get("accessIPv6")),
         "disk_config": body.get("OS-DCF:diskConfig", "MANUAL"),
         "locked": False,
         "progress": 0,

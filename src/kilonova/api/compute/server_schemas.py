@@ -4,14 +4,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from kilonova.api.compute.inputs import PRINTABLE_NAME
+from kilonova.api.compute.inputs import BOOLEAN, PRINTABLE_NAME
 from kilonova.web.schema import NON_NEGATIVE, TEXT, Schema, Versioned, always
 
 NAME = PRINTABLE_NAME
 _TEXT_OR_NULL: Schema = {"type": ["string", "null"], "maxLength": 255, "pattern": r"^[^\x00-\x1f\x7f]*$"}
-_BOOLEAN: Schema = {
-    "enum": [True, False, "True", "False", "true", "false", "TRUE", "FALSE", "1", "0", "on", "off", "yes", "no"]
-}
 _UUID: Schema = {"type": "string", "format": "uuid"}
 _POSITIVE: Schema = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[1-9][0-9]*$"}]}
 METADATA: Schema = {
@@ -47,7 +44,7 @@ _BLOCK_DEVICE: Schema = {
         "source_type": {"enum": ["volume", "image", "snapshot", "blank"]},
         "destination_type": {"enum": ["local", "volume"]},
         "volume_size": {"type": ["integer", "string"]},
-        "delete_on_termination": _BOOLEAN,
+        "delete_on_termination": BOOLEAN,
         "device_name": {"type": "string", "maxLength": 255},
         "device_type": {"type": "string"},
         "disk_bus": {"type": "string"},
@@ -95,7 +92,7 @@ def _create(version: int) -> Schema:
         "name": NAME,
         "imageRef": {"type": "string"},
         "flavorRef": {"type": ["string", "integer"], "minLength": 1},
-        "adminPass": {"type": "string", "maxLength": 255},
+        "adminPass": TEXT,  # bounded by the body; it is kept nowhere
         "metadata": METADATA,
         "networks": _network(tag=32 <= version <= 36 or version >= 42),
         "OS-DCF:diskConfig": _DISK_CONFIG,
@@ -104,11 +101,11 @@ def _create(version: int) -> Schema:
         "availability_zone": {"type": "string", "minLength": 1, "maxLength": 255},
         "block_device_mapping": {"type": "array", "items": {"type": "object"}},
         "block_device_mapping_v2": {"type": "array", "items": _BLOCK_DEVICE},
-        "config_drive": {**_BOOLEAN, "enum": [*_BOOLEAN["enum"], None, ""]},
+        "config_drive": {**BOOLEAN, "enum": [*BOOLEAN["enum"], None, ""]},
         "key_name": {"type": "string", "minLength": 1, "maxLength": 255},
         "min_count": _POSITIVE,
         "max_count": _POSITIVE,
-        "return_reservation_id": _BOOLEAN,
+        "return_reservation_id": BOOLEAN,
         "security_groups": {
             "type": "array",
             "items": {"type": "object", "properties": {"name": {"type": "string"}}, "additionalProperties": False},
@@ -157,8 +154,8 @@ def _update(version: int) -> Schema:
     properties: dict[str, Any] = {
         "name": NAME,
         "OS-DCF:diskConfig": _DISK_CONFIG,
-        "accessIPv4": _ACCESS_V4,
-        "accessIPv6": _ACCESS_V6,
+        "accessIPv4": {"type": "string", "format": "ipv4"},
+        "accessIPv6": {"type": "string", "format": "ipv6"},
     }
     if version >= 19:
         properties["description"] = _TEXT_OR_NULL

@@ -122,7 +122,7 @@ class FakeDriver:
         text = "".join(_boot_messages(guest, life) for life in range(guest.lives))
         if lines is None:
             return text
-        return "".join(text.splitlines(keepends=True)[-lines:]) if lines > 0 else ""
+        return "\n".join(text.split("\n")[-lines:]) if lines > 0 else ""
 
     async def diagnose(self, server_id: str) -> GuestDiagnostics:
         guest = self._known(server_id)

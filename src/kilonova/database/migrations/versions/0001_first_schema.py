@@ -3,7 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-from kilonova.database.migrations import resources
+from kilonova.database.migrations.first_network_schema import create_network_tables
+from kilonova.database.migrations.first_resource_schema import create_resource_tables
 from kilonova.database.types import Json, LongText, Sequence
 
 revision = "0001"
@@ -11,7 +12,8 @@ down_revision = None
 
 
 def upgrade() -> None:
-    resources.create_tables()
+    create_resource_tables()
+    create_network_tables()
     op.create_table(
         "action_events",
         sa.Column("seq", Sequence, autoincrement=True, nullable=False),
@@ -125,19 +127,6 @@ def upgrade() -> None:
     )
     op.create_index("ix_findings_host", "findings", ["host"], unique=False)
     op.create_table(
-        "fixed_ips",
-        sa.Column("subnet_id", sa.String(length=64), nullable=False),
-        sa.Column("ip_address", sa.String(length=64), nullable=False),
-        sa.Column("position", sa.BigInteger(), nullable=False),
-        sa.Column("port_id", sa.String(length=64), nullable=False),
-        sa.PrimaryKeyConstraint("subnet_id", "ip_address", name=op.f("pk_fixed_ips")),
-        mysql_charset="utf8mb4",
-        mysql_collate="utf8mb4_bin",
-        mysql_engine="InnoDB",
-    )
-    op.create_index("ix_fixed_ips_port", "fixed_ips", ["port_id"], unique=False)
-    op.create_index("ix_fixed_ips_position", "fixed_ips", ["subnet_id", "position"], unique=False)
-    op.create_table(
         "flavor_access",
         sa.Column("flavorid", sa.String(length=255), nullable=False),
         sa.Column("project_id", sa.String(length=64), nullable=False),
@@ -245,46 +234,6 @@ def upgrade() -> None:
         mysql_collate="utf8mb4_bin",
         mysql_engine="InnoDB",
     )
-    op.create_table(
-        "networks",
-        sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("project_id", sa.String(length=64), nullable=False),
-        sa.Column("name", sa.String(length=255), nullable=False),
-        sa.Column("shared", sa.Boolean(), nullable=False),
-        sa.Column("external", sa.Boolean(), nullable=False),
-        sa.Column("admin_state_up", sa.Boolean(), nullable=False),
-        sa.Column("mtu", sa.Integer(), nullable=False),
-        sa.Column("bridge", sa.String(length=15), nullable=False),
-        sa.Column("description", LongText, nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_networks")),
-        mysql_charset="utf8mb4",
-        mysql_collate="utf8mb4_bin",
-        mysql_engine="InnoDB",
-    )
-    op.create_table(
-        "ports",
-        sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("network_id", sa.String(length=64), nullable=False),
-        sa.Column("project_id", sa.String(length=64), nullable=False),
-        sa.Column("name", sa.String(length=255), nullable=False),
-        sa.Column("mac_address", sa.String(length=17), nullable=False),
-        sa.Column("device_id", sa.String(length=64), nullable=False),
-        sa.Column("device_owner", sa.String(length=255), nullable=False),
-        sa.Column("device_index", sa.Integer(), nullable=False),
-        sa.Column("binding", sa.String(length=16), nullable=False),
-        sa.Column("host", sa.String(length=255), nullable=False),
-        sa.Column("status", sa.String(length=16), nullable=False),
-        sa.Column("admin_state_up", sa.Boolean(), nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_ports")),
-        sa.UniqueConstraint("network_id", "mac_address", name=op.f("uq_ports_network_id_mac_address")),
-        mysql_charset="utf8mb4",
-        mysql_collate="utf8mb4_bin",
-        mysql_engine="InnoDB",
-    )
-    op.create_index("ix_ports_device", "ports", ["device_id"], unique=False)
-    op.create_index("ix_ports_project", "ports", ["project_id"], unique=False)
     op.create_table(
         "projects",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -437,27 +386,6 @@ def upgrade() -> None:
         mysql_collate="utf8mb4_bin",
         mysql_engine="InnoDB",
     )
-    op.create_table(
-        "subnets",
-        sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("network_id", sa.String(length=64), nullable=False),
-        sa.Column("project_id", sa.String(length=64), nullable=False),
-        sa.Column("name", sa.String(length=255), nullable=False),
-        sa.Column("ip_version", sa.Integer(), nullable=False),
-        sa.Column("cidr", sa.String(length=64), nullable=False),
-        sa.Column("gateway_ip", sa.String(length=64), nullable=True),
-        sa.Column("enable_dhcp", sa.Boolean(), nullable=False),
-        sa.Column("pool_start", sa.String(length=64), nullable=False),
-        sa.Column("pool_end", sa.String(length=64), nullable=False),
-        sa.Column("dns_nameservers", Json(), nullable=False),
-        sa.Column("cursor", sa.BigInteger(), nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_subnets")),
-        mysql_charset="utf8mb4",
-        mysql_collate="utf8mb4_bin",
-        mysql_engine="InnoDB",
-    )
-    op.create_index("ix_subnets_network", "subnets", ["network_id"], unique=False)
     op.create_table(
         "users",
         sa.Column("id", sa.String(length=64), nullable=False),

@@ -6,7 +6,7 @@ from alembic import op
 from kilonova.database.types import Json, LongText, Sequence
 
 
-def create_tables() -> None:
+def create_resource_tables() -> None:
     """All of them, with their indexes."""
     _table(
         "aggregate_hosts",
