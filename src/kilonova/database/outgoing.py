@@ -15,7 +15,7 @@ from kilonova.messaging.contract import (
 )
 from kilonova.model.action import Action, Performer
 from kilonova.model.context import RequestContext
-from kilonova.model.guest import GuestSpec, Nic
+from kilonova.model.guest import GuestSpec, InjectedFile, Nic
 from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.placement import REQUESTED_HOST
 from kilonova.model.server import Server
@@ -46,6 +46,7 @@ def guest_spec(server: Server, epoch: int = 0) -> GuestSpec:
         nics=[msgspec.convert(nic, Nic) for nic in server.addresses],
         metadata=server.metadata,
         user_data=server.user_data,
+        files=[InjectedFile(path=file["path"], contents=file["contents"]) for file in server.personality or []],
         key_name=server.key_name,
         public_key=server.public_key,
         availability_zone=server.availability_zone,
