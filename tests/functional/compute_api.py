@@ -56,6 +56,10 @@ MODULES = (
     "external_events",
     "gone",
     "image_proxy",
+    "network_proxy",
+    "security_groups",
+    "floating_ips",
+    "baremetal",
 )
 
 CALLERS = {

@@ -22,6 +22,7 @@ OURS = {  # rules Nova has no name for: what it decides in code, or lets everybo
     "os_compute_api:versions": "none",
     "os_compute_api:gone": "any",
     "os_compute_api:images": "any",
+    "os_compute_api:os-baremetal-nodes:refused": "any",
     "os_compute_api:image-metadata": "any",
     "compute:aggregates:images": "admin",
     "compute:server:topology:index": "reader",

@@ -3,10 +3,12 @@
 from kilonova.api.compute import (
     aggregate_images,
     aggregates,
+    baremetal,
     console_tokens,
     extensions,
     external_events,
     flavors,
+    floating_ips,
     gone,
     hosts,
     hypervisors,
@@ -15,10 +17,12 @@ from kilonova.api.compute import (
     keypairs,
     limits,
     migrations,
+    network_proxy,
     quotas,
     remote_consoles,
     rules,
     rules_servers,
+    security_groups,
     server_actions,
     server_diagnostics,
     server_groups,
@@ -74,6 +78,10 @@ _MODULES = (
     external_events,
     gone,
     image_proxy,
+    network_proxy,
+    security_groups,
+    floating_ips,
+    baremetal,
 )
 
 
