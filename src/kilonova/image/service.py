@@ -7,7 +7,7 @@ never be accepted) and no bytes stay. An uploader that dies is replaced once it 
 Reference: Image service API v2.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from uuid import UUID, uuid5
 
@@ -141,6 +141,29 @@ class EmbeddedImages:
         if not caller.is_admin and found.owner != caller.project_id:
             raise Forbidden("You are not permitted to modify this image.")
         return found
+
+    # --- what Compute's old image API passes on --------------------------------------------------------
+
+    async def page(self, wanted: queries.Listing) -> list[StoredImage]:
+        """Images in the order and the bounds that are asked for. Raises ``Invalid`` for a marker that is none."""
+        found = await self.database.run(queries.find, wanted)
+        if found is None:
+            raise Invalid("The marker is not an image.")
+        return found
+
+    async def change_properties(
+        self, caller: Caller, image_id: str, change: Callable[[dict[str, str]], dict[str, str]]
+    ) -> StoredImage:
+        """Replace the properties by what ``change`` makes of them. Raises ``NotFound`` or ``Forbidden``."""
+        await self.own(caller, image_id)
+
+        def edit(image: StoredImage) -> StoredImage:
+            return msgspec.structs.replace(image, properties=change(image.properties))
+
+        changed = await self.database.run(queries.change, image_id, edit, self.clock.now())
+        if changed is None:
+            raise _missing(image_id)
+        return changed
 
     # --- uploads ---------------------------------------------------------------------------------------
 
