@@ -66,7 +66,7 @@ conformance: install judges ## judge the Compute API by Nova's schemas, Tempest 
 	@$(BIN)/python -m tests.conformance all $(CONFORMANCE)
 
 bench: install servers ## measure what README and docs state as numbers (about five minutes)
-	@for bench in start servers "servers --distributed" bus; do $(BIN)/python -m bench.$$bench || exit 1; done
+	@for bench in start servers "servers --distributed" bus api; do $(BIN)/python -m bench.$$bench || exit 1; done
 
 install: $(VENV)/installed ## install Kilonova and its tools into .venv, with pinned versions
 

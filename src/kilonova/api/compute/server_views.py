@@ -16,12 +16,18 @@ from kilonova.web.moments import iso_micros, iso_z
 
 _PROGRESS = {"ACTIVE", "BUILD", "DELETED", "REBUILD", "RESIZE", "VERIFY_RESIZE", "REVERT_RESIZE", "MIGRATING"}
 GROUPS_SINCE = 71
+_HOST_STATUS = "os_compute_api:servers:show:host_status"
 _ATTRIBUTES = "os_compute_api:os-extended-server-attributes"
 
 
-def brief(call: Call, server: Server) -> dict[str, Any]:
+def brief(call: Call, server_id: str, name: str) -> dict[str, Any]:
     """An entry of ``GET /servers``."""
-    return {"id": server.id, "name": server.name, "links": resource_links(call, "servers", server.id)}
+    return {"id": server_id, "name": name, "links": resource_links(call, "servers", server_id)}
+
+
+def shows_host_status(call: Call) -> bool:
+    """Whether the caller is told if a server's host is up (2.16)."""
+    return call.version >= 16 and call.allows(_HOST_STATUS)
 
 
 def full(call: Call, server: Server, *, host_up: bool, groups: list[str] | None = None) -> dict[str, Any]:
@@ -129,7 +135,7 @@ def _attributes(call: Call, server: Server) -> dict[str, Any]:
 
 def _additions(call: Call, server: Server, host_up: bool) -> Iterable[tuple[int, dict[str, Any]]]:
     yield 9, {"locked": server.locked}
-    if call.allows("os_compute_api:servers:show:host_status"):
+    if call.allows(_HOST_STATUS):
         yield 16, {"host_status": "" if server.host is None else "UP" if host_up else "DOWN"}
     yield 19, {"description": server.description}
     yield 26, {"tags": server.tags}

@@ -90,39 +90,37 @@ _EMPTY: dict[str, Any] = {field.name: None for field in msgspec.structs.fields(S
 
 async def index(cloud: Deployment, call: Call) -> Reply:
     """``GET /servers``."""
-    found, limit, _ = await _list(cloud, call, "os_compute_api:servers:index:get_all_tenants")
-    entries = [server_views.brief(call, server) for server in found]
-    return Reply(200, {"servers": entries, **links(call, "servers", entries, limit, _last(found))})
+    asked = read_listing(call, cloud.config.api.max_limit, "os_compute_api:servers:index:get_all_tenants")
+    if asked is None:
+        return Reply(200, {"servers": []})
+    found = await cloud.database.run(servers.names, asked)
+    entries = [server_views.brief(call, server_id, name) for server_id, name in found]
+    return Reply(200, {"servers": entries, **_links(call, entries, asked)})
 
 
 async def detail(cloud: Deployment, call: Call) -> Reply:
     """``GET /servers/detail``."""
-    found, limit, up = await _list(cloud, call, "os_compute_api:servers:detail:get_all_tenants")
-    entries = [server_views.full(call, server, host_up=server.host in up) for server in found]
-    return Reply(200, {"servers": entries, **links(call, "servers", entries, limit, _last(found))})
-
-
-def _last(found: list[Server]) -> str | None:
-    return found[-1].id if found else None
-
-
-async def _list(cloud: Deployment, call: Call, all_projects: str) -> tuple[list[Server], int, set[str]]:
-    asked = read_listing(call, cloud.config.api.max_limit, all_projects)
+    asked = read_listing(call, cloud.config.api.max_limit, "os_compute_api:servers:detail:get_all_tenants")
     if asked is None:
-        return [], 0, set()
-    found, up = await cloud.database.run(_read, cloud, asked)
-    return found, asked.limit, up
+        return Reply(200, {"servers": []})
+    found, up = await cloud.database.run(_read, cloud, call, asked)
+    entries = [server_views.full(call, server, host_up=server.host in up) for server in found]
+    return Reply(200, {"servers": entries, **_links(call, entries, asked)})
 
 
-def _read(connection: Connection, cloud: Deployment, asked: servers.Listing) -> tuple[list[Server], set[str]]:
-    return servers.listing(connection, asked), _up(connection, cloud)
+def _links(call: Call, entries: list[dict[str, Any]], asked: servers.Listing) -> dict[str, Any]:
+    return links(call, "servers", entries, asked.limit, entries[-1]["id"] if entries else None)
 
 
-def _up(connection: Connection, cloud: Deployment) -> set[str]:
+def _read(
+    connection: Connection, cloud: Deployment, call: Call, asked: servers.Listing
+) -> tuple[list[Server], set[str]]:
+    found = servers.listing(connection, asked)
+    if not server_views.shows_host_status(call):
+        return found, set()  # nobody looks
+    hosts = {server.host for server in found if server.host is not None}
     now, down_after = cloud.clock.now(), cloud.config.membership.down_after
-    return {
-        s.host for s in membership.list_services(connection) if s.binary == "nova-compute" and s.up(now, down_after)
-    }
+    return found, {host for host in sorted(hosts) if membership.compute_up(connection, host, now, down_after)}
 
 
 async def show(cloud: Deployment, call: Call) -> Reply:
@@ -138,7 +136,7 @@ def _one(connection: Connection, cloud: Deployment, call: Call) -> tuple[Server,
 
 
 def _host_up(connection: Connection, cloud: Deployment, call: Call, server: Server) -> bool:
-    if call.version < 16 or not call.allows("os_compute_api:servers:show:host_status"):
+    if not server_views.shows_host_status(call):
         return False  # nobody looks
     return membership.compute_up(connection, server.host, cloud.clock.now(), cloud.config.membership.down_after)
 
