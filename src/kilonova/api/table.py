@@ -3,8 +3,11 @@
 from kilonova.api.compute import (
     aggregate_images,
     aggregates,
+    console_tokens,
     extensions,
+    external_events,
     flavors,
+    gone,
     hosts,
     hypervisors,
     instance_actions,
@@ -12,6 +15,7 @@ from kilonova.api.compute import (
     limits,
     migrations,
     quotas,
+    remote_consoles,
     rules,
     rules_servers,
     server_actions,
@@ -28,6 +32,7 @@ from kilonova.api.compute import (
     usage,
     usage_audit,
     versions,
+    volumes_boot,
     zones,
 )
 from kilonova.api.compute.deployment import Deployment
@@ -63,12 +68,17 @@ _MODULES = (
     aggregate_images,
     hosts,
     usage_audit,
+    remote_consoles,
+    console_tokens,
+    external_events,
+    gone,
 )
 
 
 def compute_routes() -> RouteTable:
     """Every operation of the Compute API."""
-    return RouteTable(route for module in _MODULES for route in module.ROUTES)
+    routes = [route for module in _MODULES for route in module.ROUTES]
+    return RouteTable([*routes, *volumes_boot.aliases(routes)])
 
 
 def policy_defaults(table: RouteTable) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from kilonova.database import ledger, servers
+from kilonova.database import console_tokens, ledger, server_passwords, servers
 from kilonova.database.outgoing import quota_of
 from kilonova.model.action import Action
 from kilonova.model.kinds.create import CREATE
@@ -45,6 +45,8 @@ def _deleted(connection: Connection, action: Action, now: int) -> dict[str, Any]
     if server is not None and server.deleted_at is None:
         ledger.give_back(connection, action.server_id)
         ledger.drop_quota(connection, server.project_id, quota_of(server.flavor))
+        console_tokens.forget_server(connection, action.server_id)
+        server_passwords.clear(connection, action.server_id)
     return {"deleted_at": now, "terminated_at": now, "host": None}
 
 
