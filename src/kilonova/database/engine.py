@@ -52,8 +52,8 @@ def place(
 ) -> None:
     """Claim ``host`` for the server and pass the action on to it.
 
-    Raises ``Stale`` if the action has moved on without us, ``ClaimLost`` if the host has filled up, or the server's group
-    with a policy does not go there any more.
+    Raises ``Stale`` if the action has moved on without us, ``ClaimLost`` if the host has filled up or was disabled, or the
+    server's group with a policy does not go there any more.
     """
     if not actions.change(
         connection,
@@ -77,6 +77,10 @@ def place(
     if group_id is not None and not server_groups.claim_place(connection, group_id, server_id, host):
         raise ClaimLost(host)
     if not ledger.claim(connection, server_id=server_id, project_id=project_id, host=host, need=need, now=now):
+        raise ClaimLost(host)
+    if not membership.takes_servers(
+        connection, host
+    ):  # the scheduler's view of the hosts is older than an operator's word
         raise ClaimLost(host)
     if aggregates.zone_of(connection, host) != zone:  # asked with the host's row held: a zone with servers stays
         raise ClaimLost(host)
