@@ -66,6 +66,9 @@ class ActionsConfig(Section):
     sweep_batch: int = Field(400, ge=1, description="Late actions one sweep takes.")
     attempts: int = Field(5, ge=1, description="Times one step may be begun before the action fails.")
     max_hosts: int = Field(3, ge=1, description="Hosts a create may try.")
+    reclaim_instance_interval: float = Field(
+        0.0, ge=0, description="Seconds a deleted server can be restored; 0: it is deleted at once."
+    )
 
     @property
     def limits(self) -> Limits:
@@ -75,6 +78,18 @@ class ActionsConfig(Section):
             max_hosts=self.max_hosts,
             queue_deadline=int(self.queue_deadline * 1_000_000),
         )
+
+
+class MovesConfig(Section):
+    """How servers move between hosts."""
+
+    allow_resize_to_same_host: bool = Field(False, description="A resize may choose the host the server is on.")
+    resize_confirm_window: int = Field(
+        0, ge=0, description="Seconds after which a resize is confirmed; 0: by users only."
+    )
+    shelved_offload_time: int = Field(
+        0, ge=-1, description="Seconds until a shelved server leaves its host; -1: never."
+    )
 
 
 class MembershipConfig(Section):
@@ -206,6 +221,7 @@ class Config(Section):
     database: DatabaseConfig = DatabaseConfig()
     messaging: MessagingConfig = MessagingConfig()
     actions: ActionsConfig = ActionsConfig()
+    moves: MovesConfig = MovesConfig()
     membership: MembershipConfig = MembershipConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     compute: ComputeConfig = Field(default_factory=ComputeConfig)

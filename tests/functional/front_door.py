@@ -35,6 +35,8 @@ BODIES: dict[str, Any] = {
     "POST /servers/{id}/action os-start": {"os-start": None},
     "POST /servers/{id}/action os-stop": {"os-stop": None},
     "POST /servers/{id}/action reboot": {"reboot": {"type": "HARD"}},
+    "POST /servers/{id}/action changePassword": {"changePassword": {"adminPass": "x"}},
+    "POST /servers/{id}/action os-resetState": {"os-resetState": {"state": "active"}},
     "POST /servers/{id}/action os-getConsoleOutput": {"os-getConsoleOutput": {}},
     "POST /servers/{server_id}/metadata": {"metadata": {"a": "b"}},
     "PUT /servers/{server_id}/metadata": {"metadata": {"a": "b"}},
@@ -136,7 +138,7 @@ class Row:
             return {"host": "h", "binary": "nova-compute"} if self.version < 53 else {"status": "disabled"}
         if self.key == "PUT /flavors/{flavor_id}/os-extra_specs/{id}":
             return {UNKNOWN: "c"}
-        named = {self.route.action: {}} if self.route.action else {}
+        named = {} if self.route.action is None else {self.route.action: None}
         return BODIES.get(self.key.replace("/os-volumes_boot", "/servers"), named)
 
 

@@ -232,7 +232,7 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
         "flavor_id": boot.flavor.id,
         "flavor": msgspec.to_builtins(boot.flavor),
         "image_id": image.id if image else None,
-        "image": {"name": image.name, "properties": image.properties} if image else None,
+        "image": _image_record(image) if image else None,
         "key_name": boot.keypair.name if boot.keypair else None,
         "public_key": boot.keypair.public_key if boot.keypair else None,
         "user_data": body.get("user_data"),
@@ -255,6 +255,12 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
         "created_at": now,
         "updated_at": now,
     }
+
+
+def _image_record(image: Image) -> dict[str, Any]:
+    """What of the image must be known when it is gone itself."""
+    sizes = {"min_disk_gb": image.min_disk_gb, "min_memory_mb": image.min_memory_mb}
+    return {"name": image.name, "properties": image.properties, **sizes}
 
 
 def _config_drive(body: dict[str, Any], image: Image | None) -> bool:

@@ -80,6 +80,8 @@ class Instance:
             return STATES.get(self._status, GuestState.RUNNING)
         if not self.record.released:
             return GuestState.CRASHED  # prepared, and its process is gone
+        if self.record.suspended:
+            return GuestState.SUSPENDED
         # QEMU removes its pid file when it ends in order: because the guest powered off, or because it was told to.
         crashed = self.record.wanted is Wanted.UP and (self.directory / PID).exists()
         return GuestState.CRASHED if crashed else GuestState.OFF
@@ -150,6 +152,18 @@ class Instance:
         """Let the processors run; nothing happens if they do."""
         await self._execute("cont")
         await self._ask_status()
+
+    async def stand_still(self) -> None:
+        """Stop the processors; nothing happens if they stand."""
+        await self._execute("stop")
+        await self._ask_status()
+
+    async def command(self, command: str, arguments: dict[str, object] | None = None, *, timeout: float) -> Any:
+        """The answer to a monitor command that must be carried out. ``HostFault`` if the process has ended."""
+        answer = await self._execute(command, arguments, timeout)
+        if answer is None:
+            raise HostFault(f"the QEMU of server {self.server_id} ended before {command} was done")
+        return answer
 
     async def shut_down(self, grace: float) -> None:
         """End the process: ask the guest for at most ``grace`` seconds, then take its power."""
@@ -237,17 +251,18 @@ class Instance:
         if answer is not None:
             self._status = answer["status"]
 
-    async def _execute(self, command: str) -> dict[str, str] | None:
+    async def _execute(
+        self, command: str, arguments: dict[str, object] | None = None, timeout: float | None = None
+    ) -> Any:
         """One monitor command; None if the process ended meanwhile. ``HostFault`` if it is silent."""
         try:
             if self._monitor is None or not self._monitor.open:
                 await self._close_monitor()
                 self._monitor = await Monitor.connect(self.directory, self._settings.monitor_timeout)
                 self._monitor.listen(self._on_event)
-            answer: dict[str, str] = await self._monitor.execute(command)
+            return await self._monitor.execute(command, arguments, timeout)
         except MonitorClosed:
             return None
-        return answer
 
     async def _close_monitor(self) -> None:
         monitor, self._monitor = self._monitor, None
