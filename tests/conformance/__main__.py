@@ -25,7 +25,10 @@ def main() -> int:
     directory = asked.directory or Path(tempfile.mkdtemp(prefix="kilonova-conformance-"))
     print(f"everything is kept in {directory}")
     if asked.part == "all":
-        return 1 if everything.run(directory, asked.base or list(tempest.BASES), asked.seconds, _show) else 0
+        words = sys.argv[sys.argv.index("all") + 1 :]
+        options = f' CONFORMANCE="{" ".join(words)}"' if words else ""
+        bases = asked.base or list(tempest.BASES)
+        return 1 if everything.run(directory, bases, asked.seconds, options, _show) else 0
     with JudgedCloud(directory).running() as cloud:
         if asked.part == "shapes":
             print(f"shapes: answers by status {shapes.run(cloud, asked.only)}")
