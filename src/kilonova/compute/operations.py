@@ -2,6 +2,7 @@
 
 from kilonova.compute.build import build
 from kilonova.compute.destroy import destroy
+from kilonova.compute.interfaces import plug, unplug
 from kilonova.compute.power import power_off, power_on, reboot
 from kilonova.compute.tools import Operation
 
@@ -11,6 +12,8 @@ OPERATIONS: dict[str, Operation] = {
     "power_on": power_on,
     "power_off": power_off,
     "reboot": reboot,
+    "plug": plug,
+    "unplug": unplug,
 }
 
 PREPARING = frozenset({"build"})

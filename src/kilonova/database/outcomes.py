@@ -9,11 +9,12 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from kilonova.database import ledger, servers
+from kilonova.database import addresses, ledger, port_groups, servers
 from kilonova.database.outgoing import quota_of
 from kilonova.model.action import Action
 from kilonova.model.kinds.create import CREATE
 from kilonova.model.kinds.delete import DELETE
+from kilonova.model.kinds.interfaces import ATTACH_INTERFACE, DETACH_INTERFACE, asked_for, without
 
 Outcome = Callable[[Connection, Action, int], dict[str, Any]]
 
@@ -48,5 +49,23 @@ def _deleted(connection: Connection, action: Action, now: int) -> dict[str, Any]
     return {"deleted_at": now, "terminated_at": now, "host": None}
 
 
-_SUCCEEDED: dict[str, Outcome] = {CREATE.name: _created, DELETE.name: _deleted}
-_UNDONE: dict[str, Outcome] = {CREATE.name: _not_created}
+def _unplugged(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """The port is given back, and the server does without it from now on."""
+    port_id = action.input["port_id"]
+    server = servers.find(connection, action.server_id)
+    addresses.give_back(connection, action.server_id, port_id)
+    if server is None:
+        return {}
+    return {
+        "addresses": without(server.addresses, port_id),
+        "networks": asked_for(server.addresses, server.networks, port_id),
+        "security_groups": port_groups.names_of(connection, server.id),
+    }
+
+
+_SUCCEEDED: dict[str, Outcome] = {
+    CREATE.name: _created,
+    DELETE.name: _deleted,
+    DETACH_INTERFACE.name: _unplugged,
+}
+_UNDONE: dict[str, Outcome] = {CREATE.name: _not_created, ATTACH_INTERFACE.name: _unplugged}

@@ -14,7 +14,7 @@ Rules that the contract suite (``tests/contract/test_driver.py``) checks on ever
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
-from kilonova.model.guest import Capabilities, Guest, GuestSpec, GuestState, HostResources
+from kilonova.model.guest import Capabilities, Guest, GuestSpec, GuestState, HostResources, Nic
 
 Progress = Callable[[str], None]
 """Told the name of each stage as it begins (``image``, ``disk``, ``network``, ``process``)."""
@@ -65,6 +65,13 @@ class Driver(Protocol):
 
     async def reboot(self, server_id: str, *, hard: bool, grace: float) -> None:
         """Soft: ask it, fall back to hard after ``grace`` seconds. Hard: a new process from the spec."""
+        ...
+
+    async def change_nics(self, server_id: str, nics: list[Nic]) -> None:
+        """Give the guest these network cards and no others; those it has stay as they are.
+
+        A guest that runs is asked to let go of a card, and may refuse (``HostFault``); then it still has it.
+        """
         ...
 
     async def console_output(self, server_id: str, lines: int | None) -> str:

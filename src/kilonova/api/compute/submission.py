@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
-from kilonova.database import admission, membership, servers
+from kilonova.database import actions, admission, membership, servers
 from kilonova.database.admission import Raced
 from kilonova.database.outgoing import Outgoing, step_message
 from kilonova.messaging.contract import TimelineEvent
@@ -76,7 +76,7 @@ async def submit(
     call: Call,
     server_id: str,
     kind: Kind,
-    task_state: TaskState,
+    task_state: TaskState | None,
     arguments: dict[str, Any] | None = None,
 ) -> None:
     """Ask for an action on a server of the caller. Raises ``NotFound`` or ``Conflict``, and then nothing has changed."""
@@ -98,12 +98,11 @@ def _admit(
     call: Call,
     server_id: str,
     kind: Kind,
-    task_state: TaskState,
+    task_state: TaskState | None,
     arguments: dict[str, Any],
 ) -> Outgoing | None:
     server = find(connection, call, server_id)
-    if server.locked and not call.allows(_UNLOCK):
-        raise Conflict(f"Instance {server.id} is locked")
+    locked_for(call, server)
     now = cloud.clock.now()
     before = {"vm_state": server.vm_state, "power_state": server.power_state}
     action = admission.request(
@@ -115,6 +114,19 @@ def _admit(
         events=[received(cloud, call)],
     )
     return None if action is None else _first_message(action, server, call)
+
+
+def locked_for(call: Call, server: Server) -> None:
+    """Raise ``Conflict`` if the server is locked and the caller may not pass a lock."""
+    if server.locked and not call.allows(_UNLOCK):
+        raise Conflict(f"Instance {server.id} is locked")
+
+
+def first_message(connection: Connection, server: Server, call: Call) -> Outgoing:
+    """What to send for the action that was just admitted on a server."""
+    action = actions.find(connection, server.action_id or "")
+    assert action is not None, "it was admitted in this transaction"
+    return _first_message(action, server, call)
 
 
 def _first_message(action: Action, server: Server, call: Call) -> Outgoing:

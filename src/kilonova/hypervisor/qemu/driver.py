@@ -19,7 +19,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from kilonova.hypervisor.driver import Progress
-from kilonova.hypervisor.qemu import bridge, console, machine
+from kilonova.hypervisor.qemu import bridge, cards, console, machine
 from kilonova.hypervisor.qemu.accelerator import find_accelerator
 from kilonova.hypervisor.qemu.command import disk_full
 from kilonova.hypervisor.qemu.configdrive import make_config_drive
@@ -32,7 +32,7 @@ from kilonova.hypervisor.qemu.record import FILE, GuestRecord, Wanted, load
 from kilonova.hypervisor.qemu.settings import QemuSettings
 from kilonova.model.clock import Clock
 from kilonova.model.errors import Conflict, HostFault, Misconfigured, NotFound, Stale
-from kilonova.model.guest import Capabilities, Guest, GuestSpec, GuestState, HostResources
+from kilonova.model.guest import Capabilities, Guest, GuestSpec, GuestState, HostResources, Nic
 
 logger = logging.getLogger(__name__)
 
@@ -149,6 +149,14 @@ class QemuDriver:
             instance = self._released(server_id)
             await instance.shut_down(0 if hard else grace)
             await self._run(instance)
+
+    async def change_nics(self, server_id: str, nics: list[Nic]) -> None:
+        async with self._verb(server_id):
+            instance = self._released(server_id)
+            await cards.change(instance, nics, self._clock, self._settings)
+            spec = instance.record.spec
+            if spec.config_drive and not instance.running:  # a guest that runs has the old one open
+                await make_config_drive(instance.directory, spec, self._settings)
 
     async def console_output(self, server_id: str, lines: int | None) -> str:
         path = self._known(server_id).console

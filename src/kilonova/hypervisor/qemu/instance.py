@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -141,6 +142,13 @@ class Instance:
         await self._execute("cont")
         await self._ask_status()
 
+    async def command(self, command: str, arguments: dict[str, object] | None = None, *, timeout: float) -> Any:
+        """The answer to a monitor command that must be carried out. ``HostFault`` if the process has ended."""
+        answer = await self._execute(command, arguments, timeout)
+        if answer is None:
+            raise HostFault(f"the QEMU of server {self.server_id} ended before {command} was done")
+        return answer
+
     async def shut_down(self, grace: float) -> None:
         """End the process: ask the guest for at most ``grace`` seconds, then take its power."""
         if not self.running:
@@ -227,17 +235,18 @@ class Instance:
         if answer is not None:
             self._status = answer["status"]
 
-    async def _execute(self, command: str) -> dict[str, str] | None:
+    async def _execute(
+        self, command: str, arguments: dict[str, object] | None = None, timeout: float | None = None
+    ) -> Any:
         """One monitor command; None if the process ended meanwhile. ``HostFault`` if it is silent."""
         try:
             if self._monitor is None or not self._monitor.open:
                 await self._close_monitor()
                 self._monitor = await Monitor.connect(self.directory, self._settings.monitor_timeout)
                 self._monitor.listen(self._on_event)
-            answer: dict[str, str] = await self._monitor.execute(command)
+            return await self._monitor.execute(command, arguments, timeout)
         except MonitorClosed:
             return None
-        return answer
 
     async def _close_monitor(self) -> None:
         monitor, self._monitor = self._monitor, None

@@ -72,10 +72,15 @@ class Monitor:
     def open(self) -> bool:
         return self._client.runstate.name == "RUNNING"
 
-    async def execute(self, command: str, arguments: dict[str, object] | None = None) -> Any:
-        """The answer to one command. ``MonitorClosed`` if QEMU ends, ``HostFault`` if it refuses or is silent."""
+    async def execute(
+        self, command: str, arguments: dict[str, object] | None = None, timeout: float | None = None
+    ) -> Any:
+        """The answer to one command. ``MonitorClosed`` if QEMU ends, ``HostFault`` if it refuses or is silent.
+
+        ``timeout``: seconds, for a command that may have to wait for QEMU's main loop.
+        """
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(timeout or self._timeout):
                 return await self._client.execute(command, arguments)
         except TimeoutError as error:
             raise self._silent(command) from error
