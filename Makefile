@@ -9,6 +9,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 CLIENTS := .venv-clients
+JUDGES := .venv-conformance
 BIN := $(VENV)/bin
 KILONOVA := $(BIN)/kilonova
 INSTALL := --disable-pip-version-check --quiet --only-binary :all:
@@ -22,9 +23,10 @@ START ?=
 TESTS ?=
 CHAOS ?=
 SEEDS ?= 1000
+CONFORMANCE ?=
 
 .PHONY: help start start-distributed stop status test test-quick check chaos sim bench install clients guest format clean
-.PHONY: hypervisor servers test-packages
+.PHONY: conformance judges hypervisor servers test-packages
 
 help: ## list every command with a sentence
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,12 +62,17 @@ chaos: install servers ## kill every service, broker and database in turn, in th
 sim: install ## simulate many clouds in which all goes wrong, on all cores: make sim SEEDS=100000
 	@$(KILONOVA) simulate --seeds $(SEEDS)
 
+conformance: install judges ## judge the Compute API by Nova's schemas, Tempest and the clients' own tests; writes docs/conformance.md
+	@$(BIN)/python -m tests.conformance all $(CONFORMANCE)
+
 bench: install servers ## measure what README and docs state as numbers (about five minutes)
-	@for bench in start servers "servers --distributed" bus; do $(BIN)/python -m bench.$$bench || exit 1; done
+	@for bench in start servers "servers --distributed" bus api; do $(BIN)/python -m bench.$$bench || exit 1; done
 
 install: $(VENV)/installed ## install Kilonova and its tools into .venv, with pinned versions
 
 clients: $(CLIENTS)/installed ## install the OpenStack clients into .venv-clients, apart from ours
+
+judges: $(JUDGES)/installed ## install the released Nova, Tempest and the clients' own tests into .venv-conformance
 
 guest: install ## build the small test guest's disk image out of Debian packages (root)
 	@if [ "$$(id -u)" = 0 ]; then $(KILONOVA) guest build; else echo "the test guest is not built: that needs root"; fi
@@ -74,7 +81,7 @@ format: install ## bring all code into the one format
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
 clean: ## remove what can be made again: environments, caches, the guest's build (not .state)
-	@rm -rf $(VENV) $(CLIENTS) guest/build .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	@rm -rf $(VENV) $(CLIENTS) $(JUDGES) guest/build .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- what is behind them --------------------------------------------------------------------------------------
@@ -90,6 +97,14 @@ $(CLIENTS)/installed: constraints-clients.txt
 	@./tools/python-environment $(CLIENTS)
 	@echo "Installing the OpenStack clients into $(CLIENTS) …"
 	@$(CLIENTS)/bin/pip install $(INSTALL) -c constraints-clients.txt python-openstackclient python-novaclient
+	@touch $@
+
+# What judges us: Nova's own schemas, Tempest, and the functional tests that the clients' packages bring along.
+$(JUDGES)/installed: constraints-conformance.txt
+	@./tools/python-environment $(JUDGES)
+	@echo "Installing Nova, Tempest and the clients into $(JUDGES) …"
+	@$(JUDGES)/bin/pip install $(INSTALL) -c constraints-conformance.txt \
+		nova tempest openstacksdk python-openstackclient python-novaclient oslotest requests-mock ddt
 	@touch $@
 
 # Without root the cloud still serves, with imitated hosts; `kilonova start` says what is missing.

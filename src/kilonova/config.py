@@ -94,12 +94,24 @@ class SchedulerConfig(Section):
             "RequestedHostFilter",
             "ComputeCapabilitiesFilter",
             "ImagePropertiesFilter",
+            "ServerGroupAntiAffinityFilter",
+            "ServerGroupAffinityFilter",
+            "SameHostFilter",
+            "DifferentHostFilter",
             "CapacityFilter",
         ],
         description="Filters in force, in order.",
     )
     weighers: dict[str, float] = Field(
-        {"RAMWeigher": 1.0, "CPUWeigher": 1.0, "DiskWeigher": 1.0, "NumInstancesWeigher": 0.5},
+        {
+            "RAMWeigher": 1.0,
+            "CPUWeigher": 1.0,
+            "DiskWeigher": 1.0,
+            "NumInstancesWeigher": 0.5,
+            # A user's wish outweighs the spreading of load, which together would else undo it.
+            "ServerGroupSoftAffinityWeigher": 10.0,
+            "ServerGroupSoftAntiAffinityWeigher": 10.0,
+        },
         description="Weighers and their multipliers.",
     )
     host_subset_size: int = Field(1, ge=1, description="Choose at random among this many best hosts.")

@@ -1,12 +1,14 @@
 """Kill services in the middle of a burst, and count what is left half done. It must be nothing.
 
     python -m tests.chaos [--scenario NAME …] [--database mariadb|postgresql] [--creates 200] [--json] [--logs DIRECTORY]
+    python -m tests.chaos --guests
     python -m tests.chaos --rolling
 
 Real processes: two each of nova-api, nova-conductor and nova-scheduler, two nova-compute with five fake hosts each, on a RabbitMQ
 and a database of their own. At 40 % of a burst of creates, deletes and reboots (8 clients) the named process gets SIGKILL
 (unless said) and is started again, as systemd would; then everything that was answered with 2xx must end as asked, or in ERROR
-with a reason, in time. Exit code 1: it did not. The same procedure for real Nova is in its baseline.
+with a reason, in time. Exit code 1: it did not. The same procedure for real Nova is in its baseline. ``--guests``: smaller, with
+real guests on two hosts; QEMU's own processes are looked at then.
 """
 
 import argparse
@@ -19,17 +21,20 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kilonova.cli.checkout import guest_image
 from kilonova.model.errors import KilonovaError
 from tests.chaos.cloud import Cloud, machine_load, running_cloud
 from tests.chaos.load import Asked, Client
 from tests.chaos.report import Result, as_json, table
 from tests.chaos.rolling import roll
-from tests.chaos.scenarios import BY_LEASE, SCENARIOS, Scenario
+from tests.chaos.scenarios import BY_LEASE, SCENARIOS, WITH_GUESTS, Scenario
 from tests.chaos.verdict import Picture, Verdict, Witness, duplicated, judge, unfinished
 
 T = TypeVar("T")
 HIT_AT = 0.4
 SETTLED_BEFORE = 40
+GUESTS_BEFORE, GUESTS = 4, 12
+"""Servers before the burst and in it, where the guests are real."""
 GIVE_UP = 90.0
 POLL = 0.25
 
@@ -48,7 +53,7 @@ class Run:
 
     async def go(self) -> Result:
         """Burst, harm, settle, judge, tidy up."""
-        before = await self._some_servers()
+        before = await self._some_servers(GUESTS_BEFORE if self.cloud.guests else SETTLED_BEFORE)
         self.asked.slowest, self.asked.answers = 0.0, type(self.asked.answers)()
         harming: asyncio.Task[float] | None = None
 
@@ -87,8 +92,8 @@ class Run:
         await self.scenario.harm(self.cloud)
         return self.hit_at if self.scenario.down else time.monotonic()
 
-    async def _some_servers(self) -> list[str]:
-        made = [await self.client.create(self.asked, f"before-{number}") for number in range(SETTLED_BEFORE)]
+    async def _some_servers(self, count: int) -> list[str]:
+        made = [await self.client.create(self.asked, f"before-{number}") for number in range(count)]
         if await self._wait(set(), BY_LEASE) is None:
             self.slow_before = [f"not finished before anything was killed: {what}" for what in self.leftover]
         return [one for one in made if one is not None]
@@ -143,10 +148,10 @@ class Run:
 
 async def run(options: argparse.Namespace) -> list[Result]:
     """All scenarios; after one that was violated the next gets a new cloud."""
-    todo = [SCENARIOS[name] for name in options.scenario or SCENARIOS]
+    todo = [SCENARIOS[name] for name in options.scenario or (WITH_GUESTS if options.guests else SCENARIOS)]
     results: list[Result] = []
     while todo:
-        async with running_cloud(options.database, options.hosts, options.logs) as cloud:
+        async with running_cloud(options.database, options.hosts, options.logs, guests=options.guests) as cloud:
             await _while_sound(cloud, todo, options, results)
     return results
 
@@ -157,7 +162,7 @@ async def _while_sound(
     witness = Witness(cloud.database_url, cloud.state)
     try:
         while todo:
-            client = Client(cloud.url, options.clients)
+            client = Client(cloud.url, options.clients, guest_image() if options.guests else None)
             await client.login()
             result = await Run(cloud, todo.pop(0), client, witness, options.creates).go()
             await client.close()
@@ -189,12 +194,16 @@ def main() -> int:
     parser.add_argument("--rolling", action="store_true", help="restart every service in turn, under load")
     parser.add_argument("--database", choices=("mariadb", "postgresql"), default="mariadb")
     parser.add_argument("--hosts", type=int, default=10)
-    parser.add_argument("--creates", type=int, default=200)
+    parser.add_argument(
+        "--guests", action="store_true", help="fewer servers, with real guests (root, QEMU, a built image)"
+    )
+    parser.add_argument("--creates", type=int, help=f"default 200, with --guests {GUESTS}")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--rate", type=float, default=12.0, help="creates per second of --rolling")
     parser.add_argument("--logs", type=Path, help="keep the services' logs in this directory")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    options.creates = options.creates or (GUESTS if options.guests else 200)
     if options.rolling:
         rolled = asyncio.run(_ended_by_signals(_roll(options)))
         print(json.dumps(rolled, indent=2))

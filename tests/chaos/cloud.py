@@ -19,11 +19,14 @@ from kilonova.backing.mariadb import MariaDB
 from kilonova.backing.postgresql import PostgreSQL
 from kilonova.backing.rabbitmq import RabbitMQ
 from kilonova.backing.server import PrivateServer, free_port
+from kilonova.hypervisor.qemu.process import find
 
 PASSWORD = "chaos"
 BIN = Path(sys.executable).parent
 RESTART = 3.0
 """Seconds until the supervisor starts again what has ended (systemd's RestartSec=3)."""
+BRIDGE = "knchaos0"
+"""Where real guests are plugged in."""
 PATIENCE = 90.0
 """Seconds until a start or a stop that must succeed has failed."""
 COMPUTES = ("nova-compute-1", "nova-compute-2")
@@ -33,10 +36,13 @@ CONTROL = ("nova-conductor-1", "nova-conductor-2", "nova-scheduler-1", "nova-sch
 class Cloud:
     """The processes by name, and what the supervisor knows of each."""
 
-    def __init__(self, directory: Path, database: DatabaseServer, broker: RabbitMQ, hosts: int) -> None:
+    def __init__(
+        self, directory: Path, database: DatabaseServer, broker: RabbitMQ, hosts: int, *, guests: bool = False
+    ) -> None:
         self.directory = directory
         self.state = directory / "state"
         self.database, self.broker = database, broker
+        self.guests = guests  # real ones
         self.database_url = database.create_database("kilonova")
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -55,12 +61,17 @@ class Cloud:
             "log.json_lines=true",
         ]
         if name in COMPUTES:
-            options += ["compute.driver=fake", f"compute.host=rack{number}", f"compute.fake_hosts={hosts}"]
-            options += ["compute.fake_delay=0.3"]
+            options += [f"compute.host=rack{number}"]
+            options += (
+                ["compute.driver=qemu", "compute.accelerator=tcg", "compute.reserved_memory_mb=0"]
+                if self.guests
+                else ["compute.driver=fake", f"compute.fake_hosts={hosts}", "compute.fake_delay=0.3"]
+            )
         else:
             options += [f"database.url={self.database_url}", f"compute.host=control{number}"]
             options += [f"api.port={self.port}", "api.reuse_port=true", f"identity.admin_password={PASSWORD}"]
             options += ["quota.instances=-1", "quota.cores=-1", "quota.ram=-1"]
+            options += [f"network.bridge={BRIDGE}", "network.cidr=10.226.0.0/24"]
         command = [str(BIN / program), "--pid-file", str(self._pid_file(name))]
         for option in options:
             command += ["--set", option]
@@ -168,20 +179,25 @@ class Cloud:
 
 
 @contextlib.asynccontextmanager
-async def running_cloud(kind: str, hosts: int, keep: Path | None) -> AsyncIterator[Cloud]:
-    """A cloud of its own on a broker and a database (``mariadb`` or ``postgresql``) of its own; its logs go to ``keep``."""
+async def running_cloud(kind: str, hosts: int, keep: Path | None, *, guests: bool = False) -> AsyncIterator[Cloud]:
+    """A cloud of its own on a broker and a database (``mariadb`` or ``postgresql``) of its own; its logs go to ``keep``.
+
+    ``guests``: real ones, on as many hosts as there are nova-computes. None is left behind.
+    """
     directory = Path(tempfile.mkdtemp(prefix="kn-chaos-"))
     directory.chmod(0o755)  # the private servers run as users of their own
     broker = RabbitMQ(directory / "rabbitmq")
     database: DatabaseServer = {"mariadb": MariaDB, "postgresql": PostgreSQL}[kind](directory / kind)
     try:
         await asyncio.gather(asyncio.to_thread(broker.start), asyncio.to_thread(database.start))
-        cloud = Cloud(directory, database, broker, hosts)
+        cloud = Cloud(directory, database, broker, hosts, guests=guests)
         try:
             await cloud.start()
             yield cloud
         finally:
             await cloud.stop()
+            if guests:
+                await end_guests(cloud.state)
     finally:
         broker.kill()
         database.kill()
@@ -190,6 +206,15 @@ async def running_cloud(kind: str, hosts: int, keep: Path | None) -> AsyncIterat
                 directory, keep / directory.name, ignore=shutil.ignore_patterns("rabbitmq", kind, "images")
             )
         shutil.rmtree(directory, ignore_errors=True)
+
+
+async def end_guests(state: Path) -> None:
+    """Whatever still runs of a cloud that is over, and the bridge of its guests."""
+    for instances in state.glob("hosts/*/instances"):
+        for pid in find(instances.resolve()).values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    await asyncio.to_thread(subprocess.run, ["ip", "link", "delete", BRIDGE], capture_output=True, check=False)
 
 
 def machine_load() -> float:

@@ -5,6 +5,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -41,11 +42,13 @@ class Asked(msgspec.Struct, kw_only=True):
 class Client:
     """Several clients of one cloud. Requests without an answer are counted, and not repeated."""
 
-    def __init__(self, url: str, concurrency: int) -> None:
+    def __init__(self, url: str, concurrency: int, image: Path | None = None) -> None:
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         self.http = httpx.AsyncClient(base_url=url, trust_env=False, limits=limits, timeout=60.0)
         self.concurrency = concurrency
         self.image = ""
+        self.flavor = "1" if image is None else "42"  # m1.tiny, m1.nano
+        self._file = image
 
     async def login(self) -> None:
         """Get a token, and make an image."""
@@ -55,11 +58,13 @@ class Client:
         answer = (await self.http.post("/identity/v3/auth/tokens", json={"auth": auth})).raise_for_status()
         self.http.headers["x-auth-token"] = answer.headers["x-subject-token"]
         self.http.headers["openstack-api-version"] = "compute 2.100"
-        body = {"name": "empty", "disk_format": "raw", "container_format": "bare"}
+        disk_format = "raw" if self._file is None else "qcow2"
+        body = {"name": "guest", "disk_format": disk_format, "container_format": "bare"}
         made = (await self.http.post("/image/v2/images", json=body)).raise_for_status()
         self.image = made.json()["id"]
         headers = {"content-type": "application/octet-stream"}
-        put = await self.http.put(f"/image/v2/images/{self.image}/file", content=b"\0" * 512, headers=headers)
+        content = b"\0" * 512 if self._file is None else await asyncio.to_thread(self._file.read_bytes)
+        put = await self.http.put(f"/image/v2/images/{self.image}/file", content=content, headers=headers)
         put.raise_for_status()
 
     async def ask(self, asked: Asked, method: str, path: str, body: Any = None) -> httpx.Response | None:
@@ -81,7 +86,7 @@ class Client:
 
     async def create(self, asked: Asked, name: str) -> str | None:
         """Ask for a server; its id if that was accepted."""
-        server = {"name": name, "imageRef": self.image, "flavorRef": "1", "networks": "auto"}
+        server = {"name": name, "imageRef": self.image, "flavorRef": self.flavor, "networks": "auto"}
         answer = await self.ask(asked, "POST", "/servers", {"server": server})
         if answer is None or answer.status_code != 202:
             return None

@@ -102,3 +102,12 @@ SCENARIOS = {
         Scenario(name="everything at once", down_for=SECONDS, harm=_everything),
     )
 }
+WITH_GUESTS = (
+    "one nova-compute",
+    "all nova-computes",
+    "all nova-conductors",
+    "RabbitMQ killed",
+    "database killed",
+    "everything at once",
+)
+"""Those that are run with real guests as well."""

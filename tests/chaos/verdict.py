@@ -10,7 +10,9 @@ from sqlalchemy.engine import Connection
 from kilonova.database import tables as t
 from kilonova.database.checks import check
 from kilonova.database.connection import DatabaseSettings, open_database
-from kilonova.hypervisor.fake.journal import FakeGuest, read
+from kilonova.hypervisor.fake.journal import read
+from kilonova.hypervisor.qemu.process import find
+from kilonova.hypervisor.qemu.record import load
 from kilonova.model.clock import SystemClock, system_random
 from kilonova.model.finding import Finding
 from kilonova.model.guest import GuestState
@@ -29,11 +31,18 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     fault: str
 
 
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """A guest on a host. ``released``: it was let run, at some time."""
+
+    running: bool
+    released: bool
+
+
 class Picture(msgspec.Struct, frozen=True, kw_only=True):
     """One moment: servers by id, guests by host and server, open actions, findings."""
 
     servers: dict[str, Row]
-    guests: dict[str, dict[str, FakeGuest]]
+    guests: dict[str, dict[str, Seen]]
     open_actions: list[str]
     findings: list[Finding]
     allocations: int
@@ -63,7 +72,7 @@ class Witness:
     async def picture(self) -> Picture:
         """Now. The journals are read after the database: a guest that was confirmed must be in one."""
         servers, opened, findings, allocations = await self._database.run(_read, self.clock.now())
-        guests = {file.parent.name: read(file) for file in sorted(self._hosts.glob("*/guests.journal"))}
+        guests = {directory.name: _guests(directory) for directory in sorted(self._hosts.glob("*"))}
         return Picture(
             servers=servers, guests=guests, open_actions=opened, findings=findings, allocations=allocations
         )
@@ -71,6 +80,23 @@ class Witness:
     async def close(self) -> None:
         """Give the connection back."""
         await self._database.close()
+
+
+def _guests(host: Path) -> dict[str, Seen]:
+    """Those of one host, as its hypervisor left them: the fake one's journal, or QEMU's records and processes."""
+    journal, instances = host / "guests.journal", host / "instances"
+    if journal.exists():
+        return {
+            server_id: Seen(running=guest.state is GuestState.RUNNING, released=guest.released)
+            for server_id, guest in read(journal).items()
+        }
+    processes = find(instances.resolve()) if instances.exists() else {}
+    records = {directory.name: load(directory) for directory in sorted(instances.glob("*"))}
+    return {
+        server_id: Seen(running=released and server_id in processes, released=released)
+        for server_id, record in records.items()
+        if (released := record is not None and record.released) or server_id in processes or record is not None
+    }
 
 
 def _read(connection: Connection, now: int) -> tuple[dict[str, Row], list[str], list[Finding], int]:
@@ -110,9 +136,11 @@ def unfinished(picture: Picture, dead_hosts: set[str]) -> list[str]:
             found += [f"guest {one} is on {host}" for one in guests if one not in living or living[one].host != host]
     for server_id, row in living.items():
         guest = picture.guests.get(row.host or "", {}).get(server_id)
-        running = guest is not None and guest.state is GuestState.RUNNING
+        running = guest is not None and guest.running
         if row.vm_state == "active" and not running and row.host not in dead_hosts:
-            found.append(f"active server {server_id}: its guest is {guest.state if guest else 'not'} on {row.host}")
+            found.append(
+                f"active server {server_id}: its guest {'stands still' if guest else 'is not'} on {row.host}"
+            )
     return found
 
 

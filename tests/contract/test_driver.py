@@ -4,12 +4,14 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kilonova.hypervisor.driver import Driver
+from kilonova.hypervisor.fake.driver import FakeDriver
 from kilonova.model.errors import Conflict, NotFound, Stale
-from kilonova.model.guest import GuestState
+from kilonova.model.guest import GuestState, ImageTicket
 from tests.contract.hypervisors import READY, FakeWorld, QemuWorld, World, console_has, eventually, server_id
 
 
@@ -21,6 +23,16 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await world.driver.start()
     yield world
     await world.close()
+
+
+TICKET: dict[str, Any] = {
+    "image_id": "image",
+    "url": "",
+    "disk_format": "raw",
+    "size": 1,
+    "virtual_size": 1,
+    "sha512": "",
+}
 
 
 def silent(stage: str) -> None:
@@ -57,6 +69,38 @@ async def test_prepare_tells_its_stages_and_is_idempotent(world: World) -> None:
     assert [(guest.server_id, guest.name, guest.state, guest.epoch) for guest in guests] == [
         (spec.server_id, spec.name, GuestState.PREPARED, 5)
     ]
+
+
+async def test_what_is_measured_of_a_guest(world: World) -> None:
+    spec = world.spec()
+    server = await running(world)
+    await console_has(world.driver, server, READY)
+    found = await world.driver.diagnose(server)
+    assert (found.state, found.config_drive) == (GuestState.RUNNING, spec.config_drive)
+    assert (found.memory_maximum, found.memory_used) == (spec.memory_mb, spec.memory_mb)
+    assert [cpu.id for cpu in found.cpus] == list(range(spec.vcpus))
+    assert [disk.name for disk in found.disks] == ["vda", "vdb"]
+    assert [nic.mac_address for nic in found.nics] == [nic.mac for nic in spec.nics]
+    assert found.uptime is not None and 0 <= found.uptime < 600
+    if isinstance(world, QemuWorld):
+        assert found.disks[0].read_bytes > 1 << 20 and found.cpus[0].time and found.memory_resident
+    await world.driver.power_off(server, 0)
+    found = await world.driver.diagnose(server)
+    assert (found.state, found.uptime, found.cpus, found.disks) == (GuestState.OFF, None, [], [])
+    with pytest.raises(NotFound):
+        await world.driver.diagnose(server_id(9))
+
+
+async def test_an_image_is_there_before_it_is_needed(world: World) -> None:
+    ticket = world.ticket if isinstance(world, QemuWorld) else ImageTicket(**TICKET)
+    for _ in range(2):
+        await world.driver.cache_image(ticket)
+    if isinstance(world, QemuWorld):
+        await world.driver.prepare(world.spec(), silent)
+        assert world.fetcher.fetched == 1
+    else:
+        assert isinstance(world.driver, FakeDriver)
+        assert world.driver.cached_images == {ticket.image_id}
 
 
 async def test_a_prepared_guest_does_not_run_until_it_is_released(world: World) -> None:
@@ -209,7 +253,7 @@ async def test_the_end_of_the_console_can_be_asked_for(world: World) -> None:
     server = await running(world)
     await console_has(world.driver, server, "login:")
     whole = await world.driver.console_output(server, None)
-    assert await world.driver.console_output(server, 2) == "".join(whole.splitlines(keepends=True)[-2:])
+    assert await world.driver.console_output(server, 2) == "\n".join(whole.split("\n")[-2:])
     assert await world.driver.console_output(server, 0) == ""
 
 

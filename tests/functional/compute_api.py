@@ -13,6 +13,7 @@ import httpx
 
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.rules import RULES
+from kilonova.api.compute.rules_servers import RULES as SERVER_RULES
 from kilonova.api.family import COMPUTE
 from kilonova.config import Config
 from kilonova.database.connection import Database, DatabaseSettings, open_database
@@ -37,10 +38,24 @@ MODULES = (
     "instance_actions",
     "usage",
     "quotas",
+    "migrations",
+    "server_migrations",
+    "server_metadata",
+    "server_tags",
+    "server_ips",
+    "server_groups",
+    "aggregates",
+    "server_diagnostics",
+    "server_topology",
+    "server_password",
+    "aggregate_images",
+    "hosts",
+    "usage_audit",
 )
 
 CALLERS = {
     "admin": Caller(user_id="u-admin", project_id="p-admin", roles=with_implied({"admin"})),
+    "manager": Caller(user_id="u-manager", project_id="p-one", roles=with_implied({"manager"})),
     "member": Caller(user_id="u-member", project_id="p-one", roles=with_implied({"member"})),
     "reader": Caller(user_id="u-reader", project_id="p-one", roles=with_implied({"reader"})),
     "other": Caller(user_id="u-other", project_id="p-two", roles=with_implied({"member"})),
@@ -93,11 +108,11 @@ class Api:
             headers["x-auth-token"] = who
         full = path if raw else f"/v2.1{path}"
         answer = await self._http.request(method, full, json=body, headers=headers)
-        _record(method, full, version, body, answer)
+        record(method, full, version, body, answer)
         return answer
 
 
-def _record(method: str, path: str, version: int, sent: Any, answer: httpx.Response) -> None:
+def record(method: str, path: str, version: int, sent: Any, answer: httpx.Response) -> None:
     """For ``tests/conformance/check_schemas.py``."""
     file = os.environ.get("KILONOVA_RECORD")
     if not file:
@@ -128,7 +143,7 @@ async def compute_api(directory: Path, routes: Sequence[Route] | None = None) ->
         random=rng,
         host="control",
     )
-    rules = {route.rule: route.role for route in table.routes} | RULES
+    rules = {route.rule: route.role for route in table.routes} | RULES | SERVER_RULES
     application = Application(COMPUTE, table, cloud, tokens=Tokens(), policy=Policy(rules), clock=clock, ids=Ids(rng))
     transport = httpx.ASGITransport(app=cast(Any, application))
     async with httpx.AsyncClient(transport=transport, base_url="http://cloud") as http:

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, servers
+from kilonova.database import actions, membership, servers
 from kilonova.messaging.contract import TimelineEvent
 from tests.functional.compute_api import NOW
 
@@ -76,3 +76,25 @@ def insert_action(connection: Connection, number: int, short: str, kind: str, at
         details=details,
     )
     actions.record(connection, f"a{number}", [event])
+
+
+def insert_host(connection: Connection, number: int, host: str, zone: str = "nova", **values: Any) -> None:
+    """A compute host whose nova-compute was heard of just now."""
+    uuid = f"00000000-0000-4000-8000-{number:012d}"
+    membership.heartbeat(connection, binary="nova-compute", host=host, zone=zone, incarnation="i", uuid=uuid, now=NOW)
+    description: dict[str, Any] = {
+        "address": f"192.0.2.{number}",
+        "availability_zone": zone,
+        "hypervisor_type": "QEMU",
+        "hypervisor_version": 7002022,
+        "capabilities": {"architecture": "x86_64", "cpu_model": "max", "features": ["kvm"]},
+        "vcpus": 8,
+        "memory_mb": 16_000,
+        "disk_gb": 100,
+        "free_disk_gb": 90,
+        "vcpus_capacity": 32,
+        "memory_mb_capacity": 15_000,
+        "disk_gb_capacity": 100,
+    }
+    uuid = f"10000000-0000-4000-8000-{number:012d}"
+    membership.describe_host(connection, host, uuid=uuid, now=NOW, values=description | values)

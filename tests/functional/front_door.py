@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from kilonova import identity, image, network
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.front import Front
+from kilonova.api.openapi import openapi
 from kilonova.api.table import compute_application, compute_routes
 from kilonova.config import Config
 from kilonova.database.flavors import seed_flavors
@@ -29,6 +30,7 @@ PATCH_TYPE = "application/openstack-images-v2.1-json-patch"
 _SHORT = {"name": "x"}
 _KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHzrgxMGIU4Z6u4jTPXUPJRNMkZcXJbAoAbTs0vVKnwX a@b"
 BODIES: dict[str, Any] = {
+    "POST /servers": {"server": {"name": "x", "flavorRef": "1", "imageRef": UNKNOWN}},
     "PUT /servers/{id}": {"server": {"name": "other"}},
     "POST /servers/{id}/action os-start": {"os-start": None},
     "POST /servers/{id}/action os-stop": {"os-stop": None},
@@ -37,6 +39,20 @@ BODIES: dict[str, Any] = {
     "POST /servers/{id}/action addSecurityGroup": {"addSecurityGroup": {"name": "g"}},
     "POST /servers/{id}/action removeSecurityGroup": {"removeSecurityGroup": {"name": "g"}},
     "POST /servers/{server_id}/os-interface": {"interfaceAttachment": {"net_id": UNKNOWN}},
+    "POST /servers/{server_id}/metadata": {"metadata": {"a": "b"}},
+    "PUT /servers/{server_id}/metadata": {"metadata": {"a": "b"}},
+    "PUT /servers/{server_id}/metadata/{id}": {"meta": {UNKNOWN: "b"}},
+    "PUT /servers/{server_id}/tags": {"tags": ["a"]},
+    "PUT /servers/{server_id}/tags/{id}": None,
+    "POST /servers/{server_id}/migrations/{id}/action force_complete": {"force_complete": None},
+    "POST /os-aggregates": {"aggregate": {"name": "a"}},
+    "PUT /os-aggregates/{id}": {"aggregate": {"name": "a"}},
+    "POST /os-aggregates/{id}/action add_host": {"add_host": {"host": "h"}},
+    "POST /os-aggregates/{id}/action remove_host": {"remove_host": {"host": "h"}},
+    "POST /os-aggregates/{id}/action set_metadata": {"set_metadata": {"metadata": {}}},
+    "POST /os-aggregates/{id}/images": {"cache": [{"id": UNKNOWN}]},
+    "PUT /os-hosts/{id}": {"status": "disable"},
+    "POST /os-server-groups": {"server_group": {"name": "g", "policies": ["affinity"]}},
     "POST /flavors": {"flavor": {"name": "f", "ram": 64, "vcpus": 1, "disk": 1}},
     "PUT /flavors/{id}": {"flavor": {"description": "d"}},
     "POST /flavors/{id}/action addTenantAccess": {"addTenantAccess": {"tenant": "t"}},
@@ -191,7 +207,8 @@ async def front_door(directory: Path) -> AsyncIterator[Door]:
         random=cloud.rng,
         host="control",
     )
-    front = Front({**cloud.applications, "/compute": compute_application(deployment, cloud.identity)})
+    compute = compute_application(deployment, cloud.identity)
+    front = Front({**cloud.applications, "/compute": compute}, lambda: openapi(compute_routes(), "/compute"))
     transport = httpx.ASGITransport(app=front)
     async with httpx.AsyncClient(transport=transport, base_url="http://cloud.test:8774") as http:
         door = Door(cloud, http)

@@ -1,5 +1,6 @@
 """The kilonova command on imitated hosts: start, status, trace, stop, and what it says when something is wrong."""
 
+import re
 import socket
 import stat
 import time
@@ -7,9 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import yaml
+from typer.testing import CliRunner
 
-from kilonova.cli import start
+from kilonova.api.table import compute_routes
+from kilonova.cli import api_report, start
+from kilonova.cli.main import app
 from kilonova.cli.options import rows
 from kilonova.cli.terminal import Terminal
 from kilonova.config import Config
@@ -43,6 +49,34 @@ def test_credentials_are_for_their_owner_alone(cloud: tuple[Command, Any]) -> No
         assert stat.S_IMODE((command.state / name).stat().st_mode) == 0o600, name
     assert f"export OS_AUTH_URL={report['url']}/identity/v3" in command.ok("openrc")
     assert "devstack-admin:" in (command.state / "clouds.yaml").read_text()
+
+
+def test_what_was_made_for_devstack_finds_its_users(cloud: tuple[Command, Any]) -> None:
+    """Each entry of ``clouds.yaml`` gets a token, for the project it says."""
+    command, report = cloud
+    scopes = {}
+    for name, given in yaml.safe_load((command.state / "clouds.yaml").read_text())["clouds"].items():
+        auth = given["auth"]
+        user = {"name": auth["username"], "password": auth["password"], "domain": {"id": auth["user_domain_id"]}}
+        if "system_scope" in auth:
+            scope: dict[str, Any] = {"system": {"all": True}}
+        else:
+            scope = {"project": {"name": auth["project_name"], "domain": {"id": auth["project_domain_id"]}}}
+        body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
+        answer = httpx.post(f"{report['url']}/identity/v3/auth/tokens", json=body, trust_env=False)
+        assert answer.status_code == 201, name
+        scopes[name] = answer.json()["token"].get("project", {}).get("name")
+    assert scopes["devstack"] == "demo"
+    assert scopes["devstack-alt"] == "alt_demo"
+    assert scopes["devstack-system-admin"] is None
+
+
+def test_the_api_report_is_the_route_table() -> None:
+    reported = {(row["method"], row["path"], row["action"], row["rule"]) for row in api_report.rows()}
+    assert reported == {(r.method, r.path, r.action, r.rule) for r in compute_routes().routes}
+    printed = CliRunner().invoke(app, ["api-report"])
+    assert re.search(r"^GET +/os-keypairs +2\.1-2\.104 +any +os_compute_api:os-keypairs:index$", printed.stdout, re.M)
+    assert printed.stdout.count("\n") == len(compute_routes().routes) + 1
 
 
 def test_a_second_start_shows_the_cloud_that_runs(cloud: tuple[Command, Any]) -> None:

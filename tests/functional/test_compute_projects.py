@@ -119,11 +119,41 @@ async def test_bad_quotas_change_nothing(api: Api, version: int, change: dict[st
     assert (await api("admin", "GET /os-quota-sets/p-one")).json() == before
 
 
-async def test_quotas_of_users_are_not_kept(api: Api) -> None:
-    body = {"quota_set": {"cores": 1}}
-    assert (await api("admin", "PUT /os-quota-sets/p-one?user_id=u-member", 57, body)).status_code == 400
-    assert (await api("reader", "GET /os-quota-sets/p-one?user_id=u-member", 57)).status_code == 200
-    assert (await api("reader", "GET /os-quota-sets/p-one?x=1", 75)).status_code == 400
+async def test_quotas_of_users(api: Api) -> None:
+    path = "/os-quota-sets/p-one"
+    mine = f"{path}?user_id=u-member"
+    used = (await api("reader", f"GET {path}/detail?user_id=u-member", 57)).json()["quota_set"]
+    assert (used["cores"]["limit"], used["cores"]["in_use"] > 0) == (20, True)
+    cores = used["cores"]["in_use"]
+    for limit, force, status in (
+        (cores - 1, False, 400),
+        (21, False, 400),
+        (-1, False, 400),
+        (cores, False, 200),
+        (99, True, 200),
+    ):
+        body = {"quota_set": {"cores": limit, "force": force}}
+        answer = await api("admin", f"PUT {mine}", 57, body)
+        assert answer.status_code == status, answer.text
+    assert answer.json()["quota_set"]["cores"] == 99
+    assert (await api("reader", f"GET {mine}", 57)).json()["quota_set"]["cores"] == 99
+    assert (await api("reader", f"GET {path}?user_id=u-other", 57)).json()["quota_set"]["cores"] == 20
+    assert (await api("reader", f"GET {path}", 57)).json()["quota_set"]["cores"] == 20
+    assert (await api("admin", f"DELETE {mine}", 57)).status_code == 202
+    assert (await api("reader", f"GET {mine}", 57)).json()["quota_set"]["cores"] == 20
+    assert (await api("reader", f"GET {path}?x=1", 75)).status_code == 400
+    assert (await api("admin", f"PUT {path}?user_id={'u' * 65}", 57, {"quota_set": {}})).status_code == 400
+    assert (await api("admin", f"PUT /os-quota-sets/{'p' * 65}", 57, {"quota_set": {}})).status_code == 400
+
+
+async def test_a_users_own_limit_holds(api: Api) -> None:
+    body = {"quota_set": {"server_groups": 1}}
+    assert (await api("admin", "PUT /os-quota-sets/p-one?user_id=u-member", 57, body)).status_code == 200
+    group = {"server_group": {"name": "g", "policy": "affinity"}}
+    assert [(await api("member", "POST /os-server-groups", 64, group)).status_code for _ in range(2)] == [200, 403]
+    assert (await api("manager", "POST /os-server-groups", 64, group)).status_code == 200
+    used = (await api("reader", "GET /limits", 64)).json()["limits"]["absolute"]["totalServerGroupsUsed"]
+    assert used == 2
 
 
 @pytest.mark.parametrize(

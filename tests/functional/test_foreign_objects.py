@@ -65,7 +65,7 @@ async def test_what_belongs_to_another_project_is_not_there(door: Door) -> None:
     wrong, asked = [], 0
     for row in ROWS.values():
         values = _values(row, mine)
-        if values is None or row.route.role == "admin":
+        if values is None or row.route.role in ("manager", "admin"):
             continue
         asked += 1
         answer = await door(row, "stranger", url=row.url("x", values))

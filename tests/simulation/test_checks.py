@@ -35,6 +35,9 @@ def allocation(server_id: str, host: str) -> sa.Insert:
     return t.allocations.insert().values(server_id=server_id, host=host, project_id="p1", created_at=1, **amounts)
 
 
+DESCRIBED = {"description": "", "revision": 0, "created_at": 1, "updated_at": 1}
+
+
 def port(device_id: str) -> sa.Insert:
     return t.ports.insert().values(
         id="port1",
@@ -49,7 +52,13 @@ def port(device_id: str) -> sa.Insert:
         host="host1",
         status="ACTIVE",
         admin_state_up=True,
-        created_at=1,
+        port_security_enabled=True,
+        vnic_type="normal",
+        binding_profile={},
+        allowed_address_pairs=[],
+        extra_dhcp_opts=[],
+        dns_name="",
+        **DESCRIBED,
     )
 
 
@@ -62,8 +71,11 @@ NETWORK = t.networks.insert().values(
     admin_state_up=True,
     mtu=1500,
     bridge="knbr0",
-    description="",
-    created_at=1,
+    is_default=False,
+    port_security_enabled=True,
+    network_type="flat",
+    dns_domain="",
+    **DESCRIBED,
 )
 ADDRESS = t.fixed_ips.insert().values(subnet_id="sub", ip_address="10.0.0.9", position=9, port_id="nobody's")
 OPEN_AGAIN = t.actions.update().values(state="running", lease_until=1, finished_at=None)

@@ -27,6 +27,7 @@ from kilonova.model.guest import GuestState, ImageTicket, Nic
 from kilonova.network.protocol import RequestedNic
 from kilonova.scheduler.service import Scheduler
 from kilonova.simulation.virtual_time import VirtualClock
+from tests.functional.compute_api import record
 
 IMAGE = "11111111-1111-4111-8111-111111111111"
 MEMBER = Caller(user_id="u1", project_id="p1", roles=frozenset({"member", "reader"}))
@@ -197,7 +198,9 @@ class Client:
         self, method: str, path: str, body: Any = None, *, token: str = "member", version: str = "2.100"
     ) -> httpx.Response:
         headers = {"x-auth-token": token, "openstack-api-version": f"compute {version}"}
-        return await self._http.request(method, f"/compute/v2.1{path}", json=body, headers=headers)
+        answer = await self._http.request(method, f"/compute/v2.1{path}", json=body, headers=headers)
+        record(method, f"/v2.1{path}", int(version.removeprefix("2.")), body, answer)
+        return answer
 
     async def boot(self, name: str = "web", **more: Any) -> str:
         body = {"name": name, "imageRef": IMAGE, "flavorRef": "1", "networks": "auto", **more}

@@ -245,6 +245,8 @@ def test_the_end_of_a_console(tmp_path: Path) -> None:
     assert console.tail(path, 100, None) == "one\ntwo\nthree \ufffd\nfour"
     assert console.tail(path, 100, 2) == "three \ufffd\nfour"
     assert console.tail(path, 8, None) == "four", "no half lines"
+    path.write_bytes(b"one\ntwo\n")
+    assert console.tail(path, 100, 2) == "two\n", "the line that is about to be said counts"
     assert console.tail(path, 100, 0) == ""
 
 

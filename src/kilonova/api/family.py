@@ -11,12 +11,15 @@ from kilonova.web.routes import RouteTable
 def prepare(call: Call, table: RouteTable) -> str:
     """Strip the version and, where it is given, the project id from a path (optional since 2.18).
 
-    Raises ``NotFound`` for a path without a version, ``Invalid`` for somebody else's project id: the token says whose call it is.
+    Raises ``NotFound`` for a path without a version or with an empty last segment, ``Invalid`` for somebody else's
+    project id: the token says whose call it is.
     """
     segments = call.path.split("/")  # "", "v2.1", ...
     if len(segments) < 2 or segments[1] not in ("v2.1", "v2"):
         raise NotFound("The resource could not be found.")
     rest = segments[2:]
+    if len(rest) > 1 and not rest[-1]:
+        raise NotFound("The resource could not be found.")  # the empty name of a thing, not the list of all
     if rest and rest[0] and rest[0] not in table.first_segments:
         if rest[0] == call.caller.project_id:
             rest = rest[1:]

@@ -1,10 +1,12 @@
 """The front door: one port, every service below its own path.
 
 ``/compute``, ``/identity``, ``/image``, ``/network`` are found by clients through the catalog; ``/`` says what is
-here to a person who opens it, ``/healthcheck`` answers load balancers.
+here to a person who opens it, ``/healthcheck`` answers load balancers, ``/openapi.json`` describes the Compute API.
+None of these three needs a token.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -15,10 +17,15 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Front:
-    """Passes each request on to the application its path begins with."""
+    """Passes each request on to the application its path begins with; ``describe`` makes the OpenAPI document."""
 
-    def __init__(self, mounts: Mapping[str, Asgi]) -> None:
+    def __init__(self, mounts: Mapping[str, Asgi], describe: Callable[[], Any]) -> None:
         self._mounts = dict(mounts)
+        self._describe = describe
+
+    @cached_property
+    def _description(self) -> bytes:
+        return msgspec.json.encode(self._describe())  # made when first asked for: starting must not wait for it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -36,6 +43,8 @@ class Front:
             await _answer(send, 200, {"services": {name.strip("/"): f"{name}/" for name in self._mounts}})
         elif path == "/healthcheck":
             await _answer(send, 200, {"healthy": True})
+        elif path == "/openapi.json":
+            await _answer(send, 200, self._description)
         else:
             message = f"Nothing is served here; services are at {', '.join(self._mounts)}."
             await _answer(send, 404, {"itemNotFound": {"code": 404, "message": message}})
@@ -50,7 +59,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 
 async def _answer(send: Send, status: int, body: Any) -> None:
-    data = msgspec.json.encode(body)
+    data = body if isinstance(body, bytes) else msgspec.json.encode(body)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": data})

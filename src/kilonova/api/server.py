@@ -9,9 +9,10 @@ from kilonova import identity, image, network
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.front import Front
 from kilonova.api.http_server import HttpServer
+from kilonova.api.openapi import openapi
 from kilonova.api.operations.metrics import Metrics
 from kilonova.api.operations.routes import operations_application
-from kilonova.api.table import compute_application
+from kilonova.api.table import compute_application, compute_routes
 from kilonova.config import Config
 from kilonova.database.connection import Database
 from kilonova.messaging.bus import Bus
@@ -57,7 +58,8 @@ class ApiServer:
                     "/identity": identity.application(neighbours.identity, overrides=overrides),
                     "/image": image.application(neighbours.images, tokens=tokens, overrides=overrides),
                     "/network": network.application(neighbours.networks, tokens=tokens, overrides=overrides),
-                }
+                },
+                lambda: openapi(compute_routes(), "/compute"),
             ),
             config.api.host,
             config.api.port,

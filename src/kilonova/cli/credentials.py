@@ -8,11 +8,13 @@ from kilonova.cli.state import State, write_private
 from kilonova.config import Config
 
 # DevStack's names beside our own, so that what was written for it finds its cloud here.
-_CLOUDS = {
+_CLOUDS = {  # user, and the project its token is for; None: for the deployment itself
     "kilonova": ("admin", "admin"),
     "devstack": ("demo", "demo"),
     "devstack-admin": ("admin", "admin"),
-    "devstack-alt": ("demo", "demo"),
+    "devstack-admin-demo": ("admin", "demo"),
+    "devstack-alt": ("alt_demo", "alt_demo"),
+    "devstack-system-admin": ("admin", None),
 }
 
 
@@ -51,10 +53,12 @@ def clouds_yaml(url: str, password: str, region: str) -> str:
             f"      auth_url: {url}/identity/v3",
             f"      username: {user}",
             f'      password: "{password}"',
-            f"      project_name: {project}",
             "      user_domain_id: default",
-            "      project_domain_id: default",
         ]
+        if project is None:
+            lines.append("      system_scope: all")
+        else:
+            lines += [f"      project_name: {project}", "      project_domain_id: default"]
     return "\n".join(lines) + "\n"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from kilonova.cli.blank_image import blank_qcow2
 from kilonova.cli.checkout import GUEST_NAME
 from kilonova.cli.client import Cloud, Refused
 from kilonova.cli.terminal import Step, Terminal
@@ -35,13 +36,14 @@ _REAL = {
     "os_admin_user": "cirros",
 }
 _IMITATED = {
-    "name": "empty-disk",
-    "disk_format": "raw",
+    "name": "cirros-imitated-0.1-x86_64-disk",
+    "disk_format": "qcow2",
     "container_format": "bare",
     "visibility": "public",
     "min_disk": 0,
     "min_ram": 0,
-    "description": "One MiB of zeros. The hosts of this cloud are imitated, so no guest ever reads it.",
+    "description": "A MiB of zeros, under a name that scripts made for DevStack find. The hosts of this cloud are "
+    "imitated, so no guest ever reads it.",
 }
 
 
@@ -66,12 +68,16 @@ def ensure_image(cloud: Cloud, file: Path | None, terminal: Terminal) -> tuple[s
     usable = next((image for image in found if image["status"] == "active"), None)
     if usable is not None:
         return name, usable["id"]
-    content = file.read_bytes() if file else bytes(_EMPTY_DISK)
+    content = file.read_bytes() if file else blank_qcow2(_EMPTY_DISK)
     with terminal.step(f"Uploading the image {name}") as step:
         image = cloud.post("image", "/v2/images", properties)
         cloud.put("image", f"/v2/images/{image['id']}/file", content)
-        step.result = f"Image {name} uploaded ({len(content) / (1 << 20):.0f} MiB)"
+        step.result = f"Image {name} uploaded ({_amount(len(content))})"
     return name, image["id"]
+
+
+def _amount(size: int) -> str:
+    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
 
 
 def servers(cloud: Cloud) -> list[dict[str, Any]]:

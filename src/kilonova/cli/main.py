@@ -191,6 +191,14 @@ def options(json_output: Json = False) -> None:
     show(json_output=json_output)
 
 
+@app.command(name="api-report", epilog="Example: kilonova api-report | grep keypairs")
+def api_report(json_output: Json = False) -> None:
+    """List every operation of the Compute API: its path, microversions, least role and policy rule."""
+    from kilonova.cli.api_report import show
+
+    show(json_output=json_output)
+
+
 @app.command(epilog="Example: kilonova openrc > admin.rc")
 def openrc(state_dir: StateDir = None) -> None:
     """Print the lines that make OpenStack clients talk to this cloud (they hold a password)."""

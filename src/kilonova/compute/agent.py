@@ -11,6 +11,7 @@ import structlog
 
 from kilonova.compute.build import StepFailed
 from kilonova.compute.conductor import ConductorClient
+from kilonova.compute.image_cache import ImageCache
 from kilonova.compute.operations import OPERATIONS, PREPARING
 from kilonova.compute.reconcile import Reconciler
 from kilonova.compute.resume import ResumeList
@@ -21,8 +22,12 @@ from kilonova.config import ActionsConfig, ComputeConfig, MembershipConfig, Mess
 from kilonova.hypervisor.driver import Driver
 from kilonova.messaging.bus import Bus, Delivery, Subscription
 from kilonova.messaging.contract import (
+    Acknowledged,
+    CacheImages,
     ConsoleOutput,
+    Diagnostics,
     GetConsoleOutput,
+    GetDiagnostics,
     HostReport,
     HostReportAnswer,
     Message,
@@ -73,6 +78,7 @@ class Agent:
         self._incarnation = ids.uuid()
         self._conductor = ConductorClient(bus, clock, random, timeout=messaging.call_timeout)
         self._workplace = Workplace()
+        self._image_cache = ImageCache(driver, host)
         self._tools = Tools(driver=driver, clock=clock, grace=compute.shutdown_grace)
         self._reconciler = Reconciler(
             driver,
@@ -125,6 +131,7 @@ class Agent:
         self._draining = True
         for subscription in self._subscriptions:
             await subscription.stop()
+        await self._image_cache.stop()
         ending = [*self._tasks, *self._resumed]
         for task in ending:
             task.cancel()
@@ -218,6 +225,11 @@ class Agent:
         match delivery.message:
             case GetConsoleOutput(server_id=server_id, lines=lines):
                 return ConsoleOutput(output=await self.driver.console_output(server_id, lines))
+            case GetDiagnostics(server_id=server_id):
+                return Diagnostics(guest=await self.driver.diagnose(server_id))
+            case CacheImages(images=images):
+                self._image_cache.begin(images)
+                return Acknowledged()
             case Ping() as ping:
                 return ping
             case other:

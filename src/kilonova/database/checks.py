@@ -11,7 +11,17 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kilonova.database.outgoing import quota_of
-from kilonova.database.tables import actions, allocations, fixed_ips, hosts, networks, ports, quota_usages, servers
+from kilonova.database.tables import (
+    actions,
+    allocations,
+    fixed_ips,
+    hosts,
+    networks,
+    ports,
+    quota_usages,
+    server_groups,
+    servers,
+)
 from kilonova.model.action import ActionState
 from kilonova.model.finding import Finding
 from kilonova.model.server import VmState
@@ -133,11 +143,13 @@ def _amounts(amounts: tuple[int, int, int, int]) -> str:
 
 
 def _quota_usage(connection: Connection) -> Iterator[Finding]:
-    """What projects count as used is the sum of their servers that are not deleted."""
+    """What projects count as used is the sum of their servers that are not deleted, and of their server groups."""
     sums: Counter[tuple[str, str]] = Counter()
     for row in connection.execute(sa.select(_s.project_id, _s.flavor).where(_LIVE)):
         for resource, amount in quota_of(row.flavor).items():
             sums[row.project_id, resource] += amount
+    groups = sa.select(server_groups.c.project_id, sa.func.count()).group_by(server_groups.c.project_id)
+    sums.update({(project_id, "server_groups"): int(count) for project_id, count in connection.execute(groups)})
     counted = {(row.project_id, row.resource): int(row.in_use) for row in connection.execute(sa.select(quota_usages))}
     for project_id, resource in sorted({*sums, *counted}):
         counts, uses = counted.get((project_id, resource), 0), sums[project_id, resource]
@@ -145,7 +157,7 @@ def _quota_usage(connection: Connection) -> Iterator[Finding]:
             yield Finding(
                 kind="quota_usage",
                 subject=project_id,
-                message=f"the project counts {counts} {resource} as used; its servers use {uses}",
+                message=f"the project counts {counts} {resource} as used, and has {uses}",
             )
 
 

@@ -3,7 +3,7 @@
 Each is one function, all or nothing, and safe to run again. They return what has to be *sent* after the commit; if
 the sender dies before it sends, the action's lease runs out and the sweep sends it again.
 
-The order of statements is always action, server, host, quota, so that transactions wait for each other in one direction.
+The order of statements is always action, server, group, host, quota, so that transactions wait for each other in one direction.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, ledger, membership, outcomes, servers
+from kilonova.database import actions, aggregates, ledger, membership, outcomes, server_groups, servers
 from kilonova.database.outgoing import Outgoing, step_message
 from kilonova.messaging.contract import Need, TimelineEvent
 from kilonova.model.action import Action, ActionState, Performer, Remedy, Step, host_of_step
@@ -29,7 +29,7 @@ _OPEN = (ActionState.PENDING, ActionState.RUNNING)
 
 
 class ClaimLost(Exception):
-    """The host filled up between the decision and the claim; the transaction is rolled back."""
+    """The host filled up, or its servers or zone changed, between the decision and the claim; the transaction is rolled back."""
 
 
 # --- nova-scheduler ----------------------------------------------------------------------------------------
@@ -48,10 +48,12 @@ def place(
     now: int,
     dispatch: int,
     events: Sequence[TimelineEvent],
+    group_id: str | None = None,
 ) -> None:
     """Claim ``host`` for the server and pass the action on to it.
 
-    Raises ``Stale`` if the action has moved on without us, ``ClaimLost`` if the host has filled up.
+    Raises ``Stale`` if the action has moved on without us, ``ClaimLost`` if the host has filled up, or the server's group
+    with a policy does not go there any more.
     """
     if not actions.change(
         connection,
@@ -72,7 +74,11 @@ def place(
         updated_at=now,
     ):
         raise Stale(f"server {server_id} is no longer held by action {action_id}")
+    if group_id is not None and not server_groups.claim_place(connection, group_id, server_id, host):
+        raise ClaimLost(host)
     if not ledger.claim(connection, server_id=server_id, project_id=project_id, host=host, need=need, now=now):
+        raise ClaimLost(host)
+    if aggregates.zone_of(connection, host) != zone:  # asked with the host's row held: a zone with servers stays
         raise ClaimLost(host)
     actions.record(connection, action_id, events)
 

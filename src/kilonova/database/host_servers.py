@@ -1,6 +1,7 @@
 """Which servers are on which hosts, in the few columns that views of hosts need."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -32,3 +33,9 @@ def in_use(connection: Connection, host: str) -> bool:
     on_it = sa.select(_s.id).where(_s.host == host, _s.deleted_at.is_(None)).limit(1)
     claimed = sa.select(allocations.c.server_id).where(allocations.c.host == host).limit(1)
     return connection.execute(on_it).first() is not None or connection.execute(claimed).first() is not None
+
+
+def flavors_on(connection: Connection, host: str) -> list[tuple[str, dict[str, Any]]]:
+    """The project and the flavor of each server on a host."""
+    query = sa.select(_s.project_id, _s.flavor).where(_s.host == host, _s.deleted_at.is_(None))
+    return [(row.project_id, row.flavor) for row in connection.execute(query.order_by(_s.seq))]

@@ -1,11 +1,12 @@
 """Rows of ``services`` and ``hosts``: who is there, what the machines have, who is up."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kilonova.database import findings
+from kilonova.database import aggregates, findings
 from kilonova.database.tables import hosts, services
 from kilonova.model.errors import NotFound
 from kilonova.model.host import Host, Service
@@ -54,7 +55,14 @@ def goodbye(connection: Connection, *, binary: str, host: str, incarnation: str,
 
 def list_services(connection: Connection) -> list[Service]:
     """All of them, in the order they first came."""
-    return [Service(**row._mapping) for row in connection.execute(_SERVICES)]
+    zones = aggregates.zones(connection)
+    return [_service(row, zones) for row in connection.execute(_SERVICES)]
+
+
+def _service(row: sa.Row[Any], zones: Mapping[str, str]) -> Service:
+    """A nova-compute is in the zone of its host's aggregate, if there is one."""
+    zone = zones.get(row.host, row.zone) if row.binary == "nova-compute" else row.zone
+    return Service(**{**row._mapping, "zone": zone})
 
 
 def find_service(connection: Connection, binary: str, host: str) -> Service | None:
@@ -74,7 +82,7 @@ def get_service(connection: Connection, uuid: str) -> Service:
     row = connection.execute(_SERVICES.where(services.c.uuid == uuid)).first()
     if row is None:
         raise NotFound(f"Service {uuid} could not be found.")
-    return Service(**row._mapping)
+    return _service(row, aggregates.zones(connection))
 
 
 def update_service(connection: Connection, service_id: int, **values: Any) -> None:
@@ -88,6 +96,7 @@ def delete_service(connection: Connection, service_id: int) -> None:
     if row is not None and row.binary == "nova-compute":
         connection.execute(hosts.delete().where(hosts.c.host == row.host))
         findings.forget_host(connection, row.host)
+        aggregates.forget_host(connection, row.host)
     connection.execute(services.delete().where(services.c.id == service_id))
 
 
@@ -98,14 +107,19 @@ def compute_up(connection: Connection, host: str | None, now: int, down_after: f
 
 
 def list_hosts(connection: Connection) -> list[Host]:
-    """All compute hosts, in the order they first came."""
-    return [Host(**row._mapping) for row in connection.execute(_HOSTS)]
+    """All compute hosts, in the order they first came; each in the zone of its aggregate, if there is one."""
+    zones = aggregates.zones(connection)
+    return [_host(row, zones) for row in connection.execute(_HOSTS)]
+
+
+def _host(row: sa.Row[Any], zones: Mapping[str, str]) -> Host:
+    return Host(**{**row._mapping, "availability_zone": zones.get(row.host, row.availability_zone)})
 
 
 def find_host(connection: Connection, host: str) -> Host | None:
     """One compute host by its name, or None."""
     row = connection.execute(_ONE_HOST, {"of_host": host}).first()
-    return None if row is None else Host(**row._mapping)
+    return None if row is None else _host(row, aggregates.zones(connection))
 
 
 def describe_host(connection: Connection, host: str, *, uuid: str, now: int, values: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The one metadata object, and the way a table is declared in it."""
+"""The one metadata object of all tables, and what every table has in common."""
 
 import sqlalchemy as sa
 
@@ -12,13 +12,13 @@ metadata = sa.MetaData(
 )
 
 
-def declare(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
-    """A table as all of ours are: in MariaDB and MySQL InnoDB, Unicode, names compared exactly as Nova's clients expect."""
+def table(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
+    """A table of ours, with the options MariaDB and MySQL need."""
     return sa.Table(
         name,
         metadata,
         *columns,
         mysql_charset="utf8mb4",
-        mysql_collate="utf8mb4_bin",
+        mysql_collate="utf8mb4_bin",  # names are compared as Nova's clients expect: exactly
         mysql_engine="InnoDB",
     )

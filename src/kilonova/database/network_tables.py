@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from kilonova.database.metadata import declare
+from kilonova.database.metadata import table
 from kilonova.database.types import Id, Json, LongText, Moment, Name
 
 
@@ -16,7 +16,7 @@ def _described() -> tuple[sa.Column[object], ...]:
     )
 
 
-networks = declare(
+networks = table(
     "networks",
     sa.Column("id", Id, primary_key=True),
     sa.Column("project_id", Id, nullable=False),
@@ -36,7 +36,7 @@ networks = declare(
     sa.Index("ix_networks_project", "project_id"),
 )
 
-subnets = declare(
+subnets = table(
     "subnets",
     sa.Column("id", Id, primary_key=True),
     sa.Column("network_id", Id, nullable=False),
@@ -57,7 +57,7 @@ subnets = declare(
     sa.Index("ix_subnets_project", "project_id"),
 )
 
-ports = declare(
+ports = table(
     "ports",
     sa.Column("id", Id, primary_key=True),
     sa.Column("network_id", Id, nullable=False),
@@ -83,7 +83,7 @@ ports = declare(
     sa.Index("ix_ports_project", "project_id"),
 )
 
-fixed_ips = declare(
+fixed_ips = table(
     "fixed_ips",
     sa.Column("subnet_id", Id, primary_key=True),
     sa.Column("ip_address", sa.String(64), primary_key=True),
@@ -93,7 +93,7 @@ fixed_ips = declare(
     sa.Index("ix_fixed_ips_position", "subnet_id", "position"),
 )
 
-security_groups = declare(
+security_groups = table(
     "security_groups",
     sa.Column("id", Id, primary_key=True),
     sa.Column("project_id", Id, nullable=False),
@@ -103,7 +103,7 @@ security_groups = declare(
     sa.Index("ix_security_groups_project", "project_id", "name"),
 )
 
-security_group_rules = declare(
+security_group_rules = table(
     "security_group_rules",
     sa.Column("id", Id, primary_key=True),
     sa.Column("security_group_id", Id, nullable=False),
@@ -120,14 +120,14 @@ security_group_rules = declare(
     sa.Index("ix_security_group_rules_project", "project_id"),
 )
 
-port_security_groups = declare(
+port_security_groups = table(
     "port_security_groups",
     sa.Column("port_id", Id, primary_key=True),
     sa.Column("security_group_id", Id, primary_key=True),
     sa.Index("ix_port_security_groups_group", "security_group_id"),
 )
 
-routers = declare(
+routers = table(
     "routers",
     sa.Column("id", Id, primary_key=True),
     sa.Column("project_id", Id, nullable=False),
@@ -142,7 +142,7 @@ routers = declare(
     sa.Index("ix_routers_project", "project_id"),
 )
 
-floating_ips = declare(
+floating_ips = table(
     "floating_ips",
     sa.Column("id", Id, primary_key=True),
     sa.Column("project_id", Id, nullable=False),
@@ -161,18 +161,18 @@ floating_ips = declare(
     sa.Index("ix_floating_ips_address", "floating_ip_address"),
 )
 
-network_tags = declare(
+network_tags = table(
     "network_tags",
     sa.Column("resource_id", Id, primary_key=True),
     sa.Column("tag", Name, primary_key=True),
 )
 
-network_projects = declare(  # one row for each project that makes something: whoever counts against a quota locks it
+network_projects = table(  # one row for each project that makes something: whoever counts against a quota locks it
     "network_projects",
     sa.Column("project_id", Id, primary_key=True),
 )
 
-network_quotas = declare(  # what an administrator set; the rest are the defaults
+network_quotas = table(  # what an administrator set; the rest are the defaults
     "network_quotas",
     sa.Column("project_id", Id, primary_key=True),
     sa.Column("resource", sa.String(64), primary_key=True),

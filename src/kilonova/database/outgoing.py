@@ -17,6 +17,7 @@ from kilonova.model.action import Action, Performer
 from kilonova.model.context import RequestContext
 from kilonova.model.guest import GuestSpec, Nic
 from kilonova.model.kinds.catalog import KINDS
+from kilonova.model.placement import REQUESTED_HOST
 from kilonova.model.server import Server
 
 
@@ -79,7 +80,7 @@ def schedule_request(action_id: str, epoch: int, server: Server, excluded_hosts:
         guest=guest_spec(server, epoch),
         need=need_of(server.flavor),
         availability_zone=server.requested_zone,
-        requested_host=server.scheduler_hints.get("kilonova:host"),
+        requested_host=server.scheduler_hints.get(REQUESTED_HOST),
         excluded_hosts=excluded_hosts,
         hints=server.scheduler_hints,
     )

@@ -12,6 +12,7 @@ from kilonova.model.errors import Invalid, NotFound
 from kilonova.model.server import Server, VmState, tasks_of, vm_states_of
 
 _s = servers.c
+_COLUMNS = tuple(servers.columns.keys())
 _BY_ID = sa.select(servers).where(_s.id == sa.bindparam("server_id"))
 _ON_HOST = sa.select(servers).where(_s.host == sa.bindparam("on_host"), _s.deleted_at.is_(None))
 _STRANDED = (
@@ -36,7 +37,7 @@ def insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 def find(connection: Connection, server_id: str) -> Server | None:
     """One server, deleted or not, or None."""
     row = connection.execute(_BY_ID, {"server_id": server_id}).first()
-    return None if row is None else Server(**row._mapping)
+    return None if row is None else _server(row)
 
 
 def get(connection: Connection, server_id: str, project_id: str | None, *, deleted: bool = False) -> Server:
@@ -51,7 +52,7 @@ def get(connection: Connection, server_id: str, project_id: str | None, *, delet
 
 def on_host(connection: Connection, host: str) -> list[Server]:
     """The servers that belong on a host."""
-    return [Server(**row._mapping) for row in connection.execute(_ON_HOST, {"on_host": host})]
+    return [_server(row) for row in connection.execute(_ON_HOST, {"on_host": host})]
 
 
 def stranded(connection: Connection, most: int) -> list[str]:
@@ -145,7 +146,21 @@ _COLUMN_OF = {
 
 def listing(connection: Connection, asked: Listing) -> list[Server]:
     """One page, newest first unless asked otherwise. Raises ``Invalid`` for a marker that is nobody's."""
-    query = _filtered(sa.select(servers), asked)
+    return [_server(row) for row in connection.execute(_page(connection, sa.select(servers), asked))]
+
+
+def names(connection: Connection, asked: Listing) -> list[tuple[str, str]]:
+    """The same page: ids and names only."""
+    return [(row.id, row.name) for row in connection.execute(_page(connection, sa.select(_s.id, _s.name), asked))]
+
+
+def _server(row: sa.Row[Any]) -> Server:
+    """By position: on a page of a thousand rows half of the time was spent in asking each for its column names."""
+    return Server(**dict(zip(_COLUMNS, row, strict=True)))
+
+
+def _page(connection: Connection, query: sa.Select[Any], asked: Listing) -> sa.Select[Any]:
+    query = _filtered(query, asked)
     keys = [(_COLUMN_OF.get(column, column), ascending) for column, ascending in asked.sort] or [
         ("created_at", False)
     ]
@@ -154,7 +169,7 @@ def listing(connection: Connection, asked: Listing) -> list[Server]:
         query = query.where(_after(connection, asked, keys))
     for column, ascending in keys:
         query = query.order_by(_s[column].asc() if ascending else _s[column].desc())
-    return [Server(**row._mapping) for row in connection.execute(query.limit(asked.limit))]
+    return query.limit(asked.limit)
 
 
 def _filtered(query: sa.Select[Any], asked: Listing) -> sa.Select[Any]:

@@ -8,11 +8,19 @@ their unit in the name. Rows of deleted servers stay, with ``deleted_at`` set, a
 
 import sqlalchemy as sa
 
-from kilonova.database.metadata import declare as _table
 from kilonova.database.metadata import metadata as metadata
+from kilonova.database.metadata import table as _table
 from kilonova.database.network_tables import fixed_ips as fixed_ips
 from kilonova.database.network_tables import networks as networks
 from kilonova.database.network_tables import ports as ports
+from kilonova.database.resource_tables import aggregate_hosts as aggregate_hosts
+from kilonova.database.resource_tables import aggregates as aggregates
+from kilonova.database.resource_tables import console_tokens as console_tokens
+from kilonova.database.resource_tables import quota_user_limits as quota_user_limits
+from kilonova.database.resource_tables import server_group_members as server_group_members
+from kilonova.database.resource_tables import server_groups as server_groups
+from kilonova.database.resource_tables import server_migrations as server_migrations
+from kilonova.database.resource_tables import server_passwords as server_passwords
 from kilonova.database.types import Id, Json, LongText, Moment, Name, Sequence
 
 # --- servers and what is done to them ----------------------------------------------------------------------

@@ -14,7 +14,8 @@ Rules that the contract suite (``tests/contract/test_driver.py``) checks on ever
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
-from kilonova.model.guest import Capabilities, Guest, GuestSpec, GuestState, HostResources, Nic
+from kilonova.model.diagnostics import GuestDiagnostics
+from kilonova.model.guest import Capabilities, Guest, GuestSpec, GuestState, HostResources, ImageTicket, Nic
 
 Progress = Callable[[str], None]
 """Told the name of each stage as it begins (``image``, ``disk``, ``network``, ``process``)."""
@@ -75,7 +76,16 @@ class Driver(Protocol):
         ...
 
     async def console_output(self, server_id: str, lines: int | None) -> str:
-        """The last ``lines`` of the serial console (None: all that is kept). ``NotFound`` if there is none."""
+        """The last ``lines`` of the serial console (None: all that is kept), what follows the last line feed being one
+        of them. ``NotFound`` if there is none."""
+        ...
+
+    async def diagnose(self, server_id: str) -> GuestDiagnostics:
+        """What is measured of a guest now. ``NotFound`` if there is none."""
+        ...
+
+    async def cache_image(self, image: ImageTicket) -> None:
+        """Have an image here before a guest needs it; nothing happens if it is here."""
         ...
 
     def events(self) -> AsyncIterator[tuple[str, GuestState]]:

@@ -1,4 +1,4 @@
-"""What a new cloud's directory holds: a domain, five roles, three projects, two users.
+"""What a new cloud's directory holds: a domain, five roles, four projects, three users, under DevStack's names.
 
 Idempotent: what exists is left as it is, so every process may run it at every start.
 """
@@ -17,6 +17,7 @@ ROLES = ("admin", "manager", "member", "reader", "service")
 PROJECTS = {
     "admin": "The administrators' project.",
     "demo": "A project to try things in.",
+    "alt_demo": "Another, to try how projects are kept apart.",
     "service": "The services' own.",
 }
 
@@ -75,11 +76,13 @@ def _users(
 ) -> None:
     admin = _user(connection, ids, "admin", projects["admin"], digest)
     demo = _user(connection, ids, "demo", projects["demo"], digest)
+    other = _user(connection, ids, "alt_demo", projects["alt_demo"], digest)
     for user, kind, target, role in (
         (admin, "project", projects["admin"], "admin"),
         (admin, "project", projects["demo"], "admin"),
         (admin, "system", "all", "admin"),
         (demo, "project", projects["demo"], "member"),
+        (other, "project", projects["alt_demo"], "member"),
     ):
         given = Assignment(user_id=user, target_type=kind, target_id=target, role_id=roles[role])
         queries.assign(connection, given)

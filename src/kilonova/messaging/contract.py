@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from kilonova.model.diagnostics import GuestDiagnostics
 from kilonova.model.finding import Finding
 from kilonova.model.guest import Capabilities, GuestSpec, HostResources, ImageTicket, Nic
 
@@ -272,6 +273,24 @@ class ConsoleOutput(Message, frozen=True, kw_only=True):
     output: str
 
 
+class GetDiagnostics(Message, frozen=True, kw_only=True):
+    """What is measured of a guest?"""
+
+    server_id: str
+
+
+class Diagnostics(Message, frozen=True, kw_only=True):
+    """All of it."""
+
+    guest: GuestDiagnostics
+
+
+class CacheImages(Message, frozen=True, kw_only=True):
+    """Fetch these images before a server needs them. Acknowledged at once; fetched in the background."""
+
+    images: list[ImageTicket]
+
+
 class Ping(Message, frozen=True, kw_only=True):
     """Are you there? Answered with the same words."""
 
@@ -297,6 +316,9 @@ AnyMessage = (
     | Acknowledged
     | GetConsoleOutput
     | ConsoleOutput
+    | GetDiagnostics
+    | Diagnostics
+    | CacheImages
     | Ping
 )
 

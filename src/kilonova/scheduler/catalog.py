@@ -4,10 +4,17 @@ from importlib.metadata import entry_points
 
 from kilonova.model.errors import Misconfigured
 from kilonova.scheduler.filters.capacity import CapacityFilter
+from kilonova.scheduler.filters.neighbours import (
+    DifferentHostFilter,
+    SameHostFilter,
+    ServerGroupAffinityFilter,
+    ServerGroupAntiAffinityFilter,
+)
 from kilonova.scheduler.filters.properties import ComputeCapabilitiesFilter, ImagePropertiesFilter
 from kilonova.scheduler.filters.state import AvailabilityZoneFilter, ComputeFilter, RequestedHostFilter
 from kilonova.scheduler.rules import Filter, Weigher
 from kilonova.scheduler.weighers.free import CPUWeigher, DiskWeigher, NumInstancesWeigher, RAMWeigher
+from kilonova.scheduler.weighers.neighbours import ServerGroupSoftAffinityWeigher, ServerGroupSoftAntiAffinityWeigher
 
 FILTERS: dict[str, type[Filter]] = {
     filter_class.__name__: filter_class
@@ -17,12 +24,23 @@ FILTERS: dict[str, type[Filter]] = {
         RequestedHostFilter,
         ComputeCapabilitiesFilter,
         ImagePropertiesFilter,
+        ServerGroupAntiAffinityFilter,
+        ServerGroupAffinityFilter,
+        SameHostFilter,
+        DifferentHostFilter,
         CapacityFilter,
     )
 }
 WEIGHERS: dict[str, type[Weigher]] = {
     weigher_class.__name__: weigher_class
-    for weigher_class in (RAMWeigher, CPUWeigher, DiskWeigher, NumInstancesWeigher)
+    for weigher_class in (
+        RAMWeigher,
+        CPUWeigher,
+        DiskWeigher,
+        NumInstancesWeigher,
+        ServerGroupSoftAffinityWeigher,
+        ServerGroupSoftAntiAffinityWeigher,
+    )
 }
 
 

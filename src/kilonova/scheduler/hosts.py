@@ -3,6 +3,8 @@
 The view is a hint: it may be a second old. The claim in the database decides (``database/engine.place``).
 """
 
+import copy
+
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
@@ -10,6 +12,7 @@ from sqlalchemy.engine import Connection
 from kilonova.database import membership
 from kilonova.messaging.contract import Need
 from kilonova.model.host import Host, Service
+from kilonova.model.placement import Neighbours
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -17,7 +20,10 @@ Floats = NDArray[np.float64]
 
 
 class HostView:
-    """All hosts, one array per property. ``names[i]`` is the host of row i; free amounts are in cores, MiB, GiB."""
+    """All hosts, one array per property. ``names[i]`` is the host of row i; free amounts are in cores, MiB, GiB.
+
+    ``neighbours`` is what the one request at hand has to mind of the servers there.
+    """
 
     def __init__(self, hosts: list[Host], services: dict[str, Service], now: int, down_after: float) -> None:
         self.hosts = hosts
@@ -31,6 +37,7 @@ class HostView:
         self.memory_free: Ints = _column([host.memory_mb_capacity - host.memory_mb_used for host in hosts])
         self.disk_free: Ints = _column([host.disk_gb_capacity - host.disk_gb_used for host in hosts])
         self.servers: Ints = _column([host.servers_count for host in hosts])
+        self.neighbours = Neighbours()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -38,6 +45,12 @@ class HostView:
     def row(self, host: str) -> int | None:
         """The row of a host, None if there is no such host."""
         return self._index.get(host)
+
+    def beside(self, neighbours: Neighbours) -> "HostView":
+        """The same hosts, as a request with neighbours sees them; a claim noted in one view counts in the other."""
+        view = copy.copy(self)
+        view.neighbours = neighbours
+        return view
 
     def take(self, row: int, need: Need) -> None:
         """Note a claim that was just made, so that the next decision does not choose the same gap."""

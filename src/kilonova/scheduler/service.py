@@ -10,9 +10,11 @@ from kilonova.messaging.contract import SCHEDULER, Message, PerformStep, Schedul
 from kilonova.model.clock import Clock, Random
 from kilonova.model.errors import Invalid, Stale, Unavailable
 from kilonova.model.kinds.create import BUILD, CREATE
+from kilonova.model.placement import group_hint
 from kilonova.scheduler.catalog import make_filters, make_weighers
 from kilonova.scheduler.decision import Decision, decide, explain_failure
 from kilonova.scheduler.hosts import HostView, load
+from kilonova.scheduler.neighbours import Turns, names_neighbours, read_neighbours
 from kilonova.telemetry.timeline import Timeline
 
 log = structlog.get_logger()
@@ -52,6 +54,7 @@ class Scheduler:
         self._subscription: Subscription | None = None
         self._patient_until = 0.0
         self._all_silent = False
+        self._turns = Turns()
 
     async def start(self) -> None:
         """Begin to take requests."""
@@ -68,7 +71,8 @@ class Scheduler:
         if not isinstance(delivery.message, ScheduleServer):
             raise Invalid(f"the scheduler does not know {type(delivery.message).__name__}")
         try:
-            await self._schedule(delivery, delivery.message)
+            async with self._turns.turn(group_hint(delivery.message.hints)):
+                await self._schedule(delivery, delivery.message)
         except Unavailable as error:
             # The database has the action: the sweep asks again. A message that comes back would only be a second hint.
             log.warning("the sweep will send this request", action=delivery.message.action_id, error=error.message)
@@ -79,11 +83,14 @@ class Scheduler:
         timeline.message(delivery, "message.schedule")
         started_at = self._clock.now()
         for attempt in range(_TRIES):
-            view = await self._current_view(fresh=attempt > 0)
+            view = await self._look(request, fresh=attempt > 0)
             decision = self._decide(view, request)
+            if decision.row is None and attempt == 0:  # before saying no: the view may be a second old
+                view = await self._look(request, fresh=True)
+                decision = self._decide(view, request)
             if decision.row is None:
                 decision = await self._patiently(request, decision)
-                view = await self._current_view()
+                view = await self._look(request)
             try:
                 if decision.row is None:
                     await self._refuse(request, decision, timeline, started_at)
@@ -100,7 +107,7 @@ class Scheduler:
         """After our start, or an outage, hosts may not have had the time to report: wait for them before saying no."""
         while decision.row is None and self._clock.monotonic() < self._patient_until and _may_yet_come(decision):
             await self._clock.sleep(_PAUSE)
-            decision = self._decide(await self._current_view(fresh=True), request)
+            decision = self._decide(await self._look(request, fresh=True), request)
         return decision
 
     def _decide(self, view: HostView, request: ScheduleServer) -> Decision:
@@ -112,6 +119,13 @@ class Scheduler:
             subset=self._config.host_subset_size,
             random=self._random,
         )
+
+    async def _look(self, request: ScheduleServer, *, fresh: bool = False) -> HostView:
+        """The hosts, with what this request has to mind of their servers."""
+        view = await self._current_view(fresh=fresh)
+        if not names_neighbours(request):
+            return view
+        return view.beside(await self._database.run(read_neighbours, request))
 
     async def _current_view(self, *, fresh: bool = False) -> HostView:
         now = self._clock.monotonic()
@@ -161,6 +175,7 @@ class Scheduler:
             now=now,
             dispatch=self._dispatch,
             events=timeline.events,
+            group_id=group_hint(request.hints),
         )
         timeline.events = events
         build = PerformStep(

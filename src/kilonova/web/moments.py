@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from kilonova.model.errors import Invalid
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BARE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 -- what is written down needs no zone, and isoformat is quick without
 
 
 def as_datetime(micros: int) -> datetime:
@@ -12,19 +13,23 @@ def as_datetime(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
+def _text(micros: int, precision: str) -> str:
+    return (_BARE_EPOCH + timedelta(microseconds=micros)).isoformat(timespec=precision)
+
+
 def iso_z(micros: int | None) -> str | None:
     """``2026-11-22T08:49:15Z``: servers, images, networks."""
-    return None if micros is None else as_datetime(micros).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if micros is None else _text(micros, "seconds") + "Z"
 
 
 def iso_micros(micros: int | None) -> str | None:
     """``2026-11-22T08:49:15.000000``: usage times, services, instance actions, key pairs."""
-    return None if micros is None else as_datetime(micros).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return None if micros is None else _text(micros, "microseconds")
 
 
 def iso_micros_z(micros: int | None) -> str | None:
     """``2026-11-22T08:49:15.000000Z``: identity."""
-    return None if micros is None else as_datetime(micros).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return None if micros is None else _text(micros, "microseconds") + "Z"
 
 
 def parse_moment(text: str, field: str) -> int:
@@ -35,5 +40,5 @@ def parse_moment(text: str, field: str) -> int:
             moment = moment.replace(tzinfo=UTC)
         moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):  # the latter: year 1 in a zone ahead of UTC
-        raise Invalid(f"Invalid input for field/attribute {field}. '{text[:64]}' is not a date and time.") from None
+        raise Invalid(f"The {field} is no date and time: {text[:64]}") from None
     return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -9,12 +9,15 @@ import msgspec
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
+from kilonova.api.compute.inputs import as_address
+from kilonova.api.compute.server_metadata import check_quota
 from kilonova.api.compute.submission import action_row
-from kilonova.database import flavors, keypairs, membership
+from kilonova.database import flavors, keypairs, membership, server_groups
 from kilonova.image.protocol import Image
-from kilonova.model.errors import Forbidden, Invalid, NotFound
+from kilonova.model.errors import Invalid, NotFound
 from kilonova.model.flavor import Flavor, Keypair
 from kilonova.model.kinds.create import CREATE
+from kilonova.model.placement import REQUESTED_HOST, group_hint, users_hints
 from kilonova.model.server import PowerState, TaskState, VmState
 from kilonova.network.protocol import RequestedNic
 from kilonova.web.call import Call
@@ -49,7 +52,7 @@ async def read(cloud: Deployment, call: Call) -> Boot:
     image_id = _image_id(body)
     zone, forced = _zone(call, body)
     smallest, count = _counts(body)
-    flavor, keypair = await cloud.database.run(_named, cloud, call, body, zone, forced)
+    flavor, keypair = await cloud.database.run(_named, cloud, call, body, hints, zone, forced)
     image = await _image(cloud, call, image_id)
     _check_fit(flavor, image)
     _check_user_data(body)
@@ -115,7 +118,13 @@ def _counts(body: dict[str, Any]) -> tuple[int, int]:
 
 
 def _named(
-    connection: Connection, cloud: Deployment, call: Call, body: dict[str, Any], zone: str | None, host: str | None
+    connection: Connection,
+    cloud: Deployment,
+    call: Call,
+    body: dict[str, Any],
+    hints: dict[str, Any],
+    zone: str | None,
+    host: str | None,
 ) -> tuple[Flavor, Keypair | None]:
     """What the request names in our own tables, read in one transaction."""
     flavor_id = str(body["flavorRef"]).rsplit("/", 1)[-1]
@@ -132,10 +141,17 @@ def _named(
         raise Invalid("The requested availability zone is not available")
     if host and not any(known.host == host for known in hosts):
         raise Invalid(f"Compute host {host[:255]} could not be found.")
-    limit = cloud.config.quota.metadata_items
-    if 0 <= limit < len(body.get("metadata", {})):
-        raise Forbidden("Maximum number of metadata items exceeds quota limit.")
+    check_quota(connection, cloud, call.project_id, body.get("metadata", {}))
+    _check_group(connection, call, group_hint(hints))
     return flavor, keypair
+
+
+def _check_group(connection: Connection, call: Call, group_id: str | None) -> None:
+    try:
+        if group_id is not None:
+            server_groups.get(connection, group_id, None if call.caller.is_admin else call.project_id)
+    except NotFound as error:
+        raise Invalid(error.message) from None
 
 
 async def _image(cloud: Deployment, call: Call, image_id: str) -> Image:
@@ -231,9 +247,9 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
     if boot.count > 1:
         name = f"{name}-{index + 1}"
     server_id = cloud.ids.uuid()
-    hints = dict(boot.hints)
+    hints = users_hints(boot.hints)
     if boot.requested_host:
-        hints["kilonova:host"] = boot.requested_host
+        hints[REQUESTED_HOST] = boot.requested_host
     return {
         "id": server_id,
         "project_id": call.project_id,
@@ -262,8 +278,8 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
         "reservation_id": reservation,
         "launch_index": index,
         "root_device_name": "/dev/vda",
-        "access_ip_v4": body.get("accessIPv4") or None,
-        "access_ip_v6": body.get("accessIPv6") or None,
+        "access_ip_v4": as_address(body.get("accessIPv4")),
+        "access_ip_v6": as_address(body.get("accessIPv6")),
         "disk_config": body.get("OS-DCF:diskConfig", "MANUAL"),
         "locked": False,
         "progress": 0,

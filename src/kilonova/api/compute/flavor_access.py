@@ -3,12 +3,12 @@
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
-from kilonova.api.compute.inputs import document, queries
+from kilonova.api.compute.inputs import as_identity_id, document, queries
 from kilonova.database import flavors
 from kilonova.model.errors import Conflict, NotFound
 from kilonova.web.call import Call, Reply
 from kilonova.web.routes import Route
-from kilonova.web.schema import Schema, Schemas, always
+from kilonova.web.schema import Schemas, always
 
 
 async def index(cloud: Deployment, call: Call) -> Reply:
@@ -19,13 +19,13 @@ async def index(cloud: Deployment, call: Call) -> Reply:
 
 async def add(cloud: Deployment, call: Call) -> Reply:
     """Give a project access; from 2.7 a public flavor, which needs none, is a conflict."""
-    flavorid, project_id = call.params["id"], call.body["addTenantAccess"]["tenant"]
+    flavorid, project_id = call.params["id"], as_identity_id(call.body["addTenantAccess"]["tenant"], "Project")
     return _reply(flavorid, await cloud.database.run(_add, flavorid, project_id, call.version >= 7))
 
 
 async def remove(cloud: Deployment, call: Call) -> Reply:
     """Take a project's access away."""
-    flavorid, project_id = call.params["id"], call.body["removeTenantAccess"]["tenant"]
+    flavorid, project_id = call.params["id"], as_identity_id(call.body["removeTenantAccess"]["tenant"], "Project")
     return _reply(flavorid, await cloud.database.run(_remove, flavorid, project_id))
 
 
@@ -52,11 +52,8 @@ def _reply(flavorid: str, projects: list[str]) -> Reply:
     return Reply(200, {"flavor_access": [{"flavor_id": flavorid, "tenant_id": project} for project in projects]})
 
 
-_PROJECT: Schema = {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[a-zA-Z0-9-]*$"}
-
-
 def _body(action: str) -> Schemas:
-    return always(document([action], {action: document(["tenant"], {"tenant": _PROJECT})}))
+    return always(document([action], {action: document(["tenant"], {"tenant": {"type": "string", "minLength": 1}})}))
 
 
 _RULE = "os_compute_api:os-flavor-access"

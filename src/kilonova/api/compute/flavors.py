@@ -114,7 +114,7 @@ def _from_body(body: dict[str, Any], fresh_id: str) -> Flavor:
     asked = body.get("id")
     factor = float(body.get("rxtx_factor", 1.0))
     if not 0 < factor <= 3.40282e38:
-        raise Invalid("Invalid input for field/attribute rxtx_factor. It must be a positive number.")
+        raise Invalid("The rxtx_factor must be a positive number.")
     return Flavor(
         id=fresh_id if asked is None or asked == "auto" else str(asked),
         name=body["name"],

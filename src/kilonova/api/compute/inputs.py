@@ -1,5 +1,7 @@
 """Pieces of schemas that many resources share, and the values behind what Compute accepts in several spellings."""
 
+import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +11,7 @@ from kilonova.web.schema import Schema, Schemas, Versioned
 LARGEST = 2**31 - 1
 """The largest number a column of the database takes."""
 
+_IDENTITY_ID = re.compile(r"[a-zA-Z0-9-]{1,64}")
 _TRUE = ["True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes"]
 _FALSE = ["False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no"]
 
@@ -51,9 +54,21 @@ def queries(strict_since: int, properties: Mapping[str, Schema] | None = None) -
     )
 
 
+def as_address(value: str | None) -> str | None:
+    """An address that the schema let pass, in the one way of writing that is compared and shown; None for no address."""
+    return str(ipaddress.ip_address(value)) if value else None
+
+
 def as_bool(value: Any) -> bool:
     """What a value that ``BOOLEAN`` let pass means."""
     return value is True or value in _TRUE
+
+
+def as_identity_id(value: str, what: str) -> str:
+    """The id of a user or project, as the identity service makes them. Raises ``Invalid`` for what can be none."""
+    if not _IDENTITY_ID.fullmatch(value):
+        raise Invalid(f"{what} ID {value[:64]} is not a valid {what.lower()}.")
+    return value
 
 
 def as_int(value: Any, field: str, lowest: int) -> int:
@@ -62,3 +77,8 @@ def as_int(value: Any, field: str, lowest: int) -> int:
     if not lowest <= amount <= LARGEST:
         raise Invalid(f"Invalid input for field/attribute {field}. {amount} is not between {lowest} and {LARGEST}.")
     return amount
+
+
+def as_number(text: str) -> int | None:
+    """The number of a row as a path names it; None for what cannot be one."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None

@@ -1,6 +1,7 @@
 """What was done to a server: its actions, and the timeline of each through the sub-services."""
 
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -126,6 +127,7 @@ def _event(call: Call, event: TimelineEvent, project_id: str) -> dict[str, Any]:
     return view
 
 
+@lru_cache(maxsize=8192)
 def host_id(project_id: str, host: str | None) -> str:
     """A host's name as its tenants may know it: the same for a project's servers on one host, meaningless else."""
     return hashlib.sha224((project_id + host).encode()).hexdigest() if host else ""

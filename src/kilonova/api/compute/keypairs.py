@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
-from kilonova.api.compute.inputs import document, query_object
+from kilonova.api.compute.inputs import as_identity_id, document, query_object
 from kilonova.api.compute.key_material import fingerprint, generate
 from kilonova.api.compute.rules import OTHER_KEYPAIRS
 from kilonova.api.paging import links, page
@@ -90,11 +90,12 @@ def _owner(call: Call) -> str:
 
 
 def _allowed(call: Call, user_id: str | None) -> str:
-    """Whose key pairs are meant. Raises ``Forbidden`` for another user's, unless an administrator asks."""
+    """Whose key pairs are meant. Raises ``Forbidden`` for another user's, unless an administrator asks; ``Invalid``
+    for what can be no user's id."""
     if user_id is None or user_id == call.caller.user_id:
         return call.caller.user_id
     call.require(OTHER_KEYPAIRS)
-    return user_id
+    return as_identity_id(user_id, "User")
 
 
 def _summary(call: Call, keypair: Keypair) -> dict[str, Any]:
@@ -120,9 +121,9 @@ def _name(letters: str) -> Schema:
 
 _NAME = _name("a-zA-Z0-9_-")
 _NAME_92 = _name("a-zA-Z0-9_@.-")
-_KEY: Schema = {"type": "string", "minLength": 1, "maxLength": 16384, "pattern": r"^[^\x00]*$"}
+_KEY: Schema = {"type": "string", "maxLength": 16384, "pattern": r"^[^\x00]*$"}
 _TYPE: Schema = {"type": "string", "enum": ["ssh", "x509"]}
-_USER: Schema = {"type": "string", "minLength": 1, "maxLength": 64}
+_USER: Schema = {"type": "string"}
 
 
 def _creation(required: list[str], properties: dict[str, Schema]) -> Schema:

@@ -1,7 +1,6 @@
 """Quota sets of projects, and the quota class they all fall back to.
 
-Limits are a project's; Nova's limits of single users within a project are not kept, so ``user_id`` may be given when
-reading (the project's are answered) and is refused when writing.
+A user may have limits of their own within a project (``user_id`` in the query); they count beside the project's.
 """
 
 from typing import Any
@@ -12,7 +11,7 @@ from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.inputs import BOOLEAN, as_bool, as_int, document, number, queries
 from kilonova.api.compute.quota_names import defaults, of_classes, of_sets
 from kilonova.api.compute.rules import OTHER_QUOTAS
-from kilonova.database import ledger
+from kilonova.database import ledger, user_quotas
 from kilonova.database.quotas import DEFAULT_CLASS, clear_limits, set_limits
 from kilonova.model.errors import Forbidden, Invalid
 from kilonova.web.call import Call, Reply
@@ -23,19 +22,20 @@ from kilonova.web.schema import TEXT, Schema, Schemas, Versioned
 _RULE = "os_compute_api:os-quota-sets"
 _CLASS_RULE = "os_compute_api:os-quota-class-sets"
 _CLASS = "default"
+_LONGEST_ID = 64
 
 
 async def show(cloud: Deployment, call: Call) -> Reply:
-    """The limits of a project."""
+    """The limits of a project, or of a user in it."""
     project_id = _readable(call, "show")
-    limits = await cloud.database.run(ledger.limits, project_id, defaults(cloud.config.quota))
+    limits, _ = await cloud.database.run(_limits_and_use, project_id, _user(call), defaults(cloud.config.quota))
     return Reply(200, {"quota_set": {"id": project_id, **_pick(limits, of_sets(call.version))}})
 
 
 async def show_detail(cloud: Deployment, call: Call) -> Reply:
     """Limit and use of each resource; nothing is reserved here, use is counted at once."""
     project_id = _readable(call, "detail")
-    limits, used = await cloud.database.run(_limits_and_use, project_id, defaults(cloud.config.quota))
+    limits, used = await cloud.database.run(_limits_and_use, project_id, _user(call), defaults(cloud.config.quota))
     entries = {
         name: {"limit": limits[name], "in_use": used.get(name, 0), "reserved": 0} for name in of_sets(call.version)
     }
@@ -49,19 +49,18 @@ async def show_defaults(cloud: Deployment, call: Call) -> Reply:
 
 
 async def update(cloud: Deployment, call: Call) -> Reply:
-    """Set limits; below what is in use only with ``force``."""
-    if call.first("user_id") is not None:
-        raise Invalid("Quotas are set for projects, not for single users.")
+    """Set limits; below what is in use, or for a user above the project's, only with ``force``."""
     body = dict(call.body["quota_set"])
     force = as_bool(body.pop("force", False))
-    limits = await cloud.database.run(_change, call.params["id"], _amounts(body), force, defaults(cloud.config.quota))
+    limits = await cloud.database.run(
+        _change, _project(call), _user(call), _amounts(body), force, defaults(cloud.config.quota)
+    )
     return Reply(200, {"quota_set": _pick(limits, of_sets(call.version))})
 
 
 async def delete(cloud: Deployment, call: Call) -> Reply:
-    """Back to the defaults. Single users have no limits that could be deleted."""
-    if call.first("user_id") is None:
-        await cloud.database.run(clear_limits, call.params["id"])
+    """Back to the defaults, or for a user to the project's limits."""
+    await cloud.database.run(_clear, _project(call), _user(call))
     return Reply(202)
 
 
@@ -76,12 +75,12 @@ async def update_class(cloud: Deployment, call: Call) -> Reply:
     if call.params["id"] != _CLASS:
         raise Invalid("There is only one quota class, default.")
     amounts = _amounts(call.body["quota_class_set"])
-    limits = await cloud.database.run(_change, DEFAULT_CLASS, amounts, True, defaults(cloud.config.quota))
+    limits = await cloud.database.run(_change, DEFAULT_CLASS, None, amounts, True, defaults(cloud.config.quota))
     return Reply(200, {"quota_class_set": _pick(limits, of_classes(call.version))})
 
 
 def _readable(call: Call, what: str) -> str:
-    project_id = call.params["id"]
+    project_id = _project(call)
     if project_id != call.caller.project_id and not call.allows(OTHER_QUOTAS):
         raise Forbidden(f"Policy doesn't allow {_RULE}:{what} to be performed.")
     return project_id
@@ -95,17 +94,50 @@ def _pick(limits: dict[str, int], names: tuple[str, ...]) -> dict[str, int]:
     return {name: limits[name] for name in names}
 
 
+def _project(call: Call) -> str:
+    project_id = call.params["id"]
+    if len(project_id) > _LONGEST_ID:
+        raise Invalid(f"Project ID {project_id[:_LONGEST_ID]}… is not a valid project.")
+    return project_id
+
+
+def _user(call: Call) -> str | None:
+    user_id = call.first("user_id")
+    if user_id is not None and len(user_id) > _LONGEST_ID:
+        raise Invalid("Invalid input for query parameters user_id. It is too long.")
+    return user_id or None
+
+
 def _limits_and_use(
-    connection: Connection, project_id: str, usual: dict[str, int]
+    connection: Connection, project_id: str, user_id: str | None, usual: dict[str, int]
 ) -> tuple[dict[str, int], dict[str, int]]:
-    return ledger.limits(connection, project_id, usual), ledger.usages(connection, project_id)
+    limits = ledger.limits(connection, project_id, usual)
+    if user_id is None:
+        return limits, ledger.usages(connection, project_id)
+    own = user_quotas.limits(connection, project_id, user_id)
+    return limits | own, user_quotas.usages(connection, project_id, user_id)
 
 
 def _change(
-    connection: Connection, project_id: str, amounts: dict[str, int], force: bool, usual: dict[str, int]
+    connection: Connection,
+    project_id: str,
+    user_id: str | None,
+    amounts: dict[str, int],
+    force: bool,
+    usual: dict[str, int],
 ) -> dict[str, int]:
-    set_limits(connection, project_id, amounts, force=force)
-    return ledger.limits(connection, project_id, usual)
+    if user_id is None:
+        set_limits(connection, project_id, amounts, force=force)
+    else:
+        project = ledger.limits(connection, project_id, usual)
+        user_quotas.set_limits(connection, project_id, user_id, amounts, project, force=force)
+    return _limits_and_use(connection, project_id, user_id, usual)[0]
+
+
+def _clear(connection: Connection, project_id: str, user_id: str | None) -> None:
+    user_quotas.clear(connection, project_id, user_id)
+    if user_id is None:
+        clear_limits(connection, project_id)
 
 
 def _set_body(version: int) -> Schema:

@@ -1,14 +1,13 @@
 """``POST /servers/{id}/action``: start, stop, reboot, console output."""
 
-from sqlalchemy.engine import Connection
-
 from kilonova.api.compute import server_schemas
 from kilonova.api.compute.deployment import Deployment
+from kilonova.api.compute.host_questions import ask_host, find_on_host
 from kilonova.api.compute.submission import find, submit
-from kilonova.messaging.contract import ConsoleOutput, GetConsoleOutput, compute_calls_queue
-from kilonova.model.errors import Conflict, NotFound, Unavailable
+from kilonova.messaging.contract import ConsoleOutput, GetConsoleOutput
+from kilonova.model.errors import Conflict, NotFound
 from kilonova.model.kinds.power import REBOOT, START, STOP
-from kilonova.model.server import Server, TaskState, VmState
+from kilonova.model.server import TaskState, VmState
 from kilonova.web.call import Call, Reply
 from kilonova.web.routes import Handler, Route
 from kilonova.web.schema import Schemas
@@ -41,29 +40,13 @@ async def console_output(cloud: Deployment, call: Call) -> Reply:
     """The end of the serial console, asked of the host the server is on."""
     length = call.body["os-getConsoleOutput"].get("length")
     lines = None if length is None or int(length) < 0 else int(length)
-    server = await cloud.database.run(_on_a_host, call)
+    server = await cloud.database.run(find_on_host, call, call.params["id"])
     try:
-        answer = await cloud.bus.call(
-            compute_calls_queue(server.host or ""),
-            GetConsoleOutput(server_id=server.id, lines=lines),
-            call.context,
-            timeout=cloud.config.messaging.call_timeout,
-        )
+        answer = await ask_host(cloud, call, server, GetConsoleOutput(server_id=server.id, lines=lines))
     except NotFound:
         raise NotFound("Console log is not available: the guest has not written one yet.") from None
-    except Unavailable as error:
-        raise Conflict(
-            f"The host of instance {server.id} does not answer; its console cannot be read now."
-        ) from error
     assert isinstance(answer, ConsoleOutput)
     return Reply(200, {"output": answer.output})
-
-
-def _on_a_host(connection: Connection, call: Call) -> Server:
-    server = find(connection, call, call.params["id"])
-    if server.host is None:
-        raise Conflict(f"Instance {server.id} is not ready")
-    return server
 
 
 def _action(name: str, handler: Handler, rule: str, body: Schemas | None = None, summary: str = "") -> Route:

@@ -4,13 +4,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from kilonova.api.compute.inputs import BOOLEAN, PRINTABLE_NAME
 from kilonova.web.schema import NON_NEGATIVE, TEXT, Schema, Versioned, always
 
-NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"\S"}
-_TEXT_OR_NULL: Schema = {"type": ["string", "null"], "maxLength": 255}
-_BOOLEAN: Schema = {
-    "enum": [True, False, "True", "False", "true", "false", "TRUE", "FALSE", "1", "0", "on", "off", "yes", "no"]
-}
+NAME = PRINTABLE_NAME
+_TEXT_OR_NULL: Schema = {"type": ["string", "null"], "maxLength": 255, "pattern": r"^[^\x00-\x1f\x7f]*$"}
 _UUID: Schema = {"type": "string", "format": "uuid"}
 _POSITIVE: Schema = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[1-9][0-9]*$"}]}
 METADATA: Schema = {
@@ -23,17 +21,17 @@ _ACCESS_V4: Schema = {"type": "string", "anyOf": [{"format": "ipv4"}, {"const": 
 _ACCESS_V6: Schema = {"type": "string", "anyOf": [{"format": "ipv6"}, {"const": ""}]}
 _HOSTNAME: Schema = {
     "type": "string",
-    "minLength": 1,
+    "minLength": 2,
     "maxLength": 63,
-    "pattern": r"^[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?$",
+    "pattern": r"^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$",
 }
 _FQDN: Schema = {
     "type": "string",
     "minLength": 1,
     "maxLength": 255,
-    "pattern": r"^[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?$",
+    "pattern": r"^[a-zA-Z0-9._-]*$",
 }
-_TAGS: Schema = {
+TAGS: Schema = {
     "type": "array",
     "maxItems": 50,
     "items": {"type": "string", "minLength": 1, "maxLength": 60, "pattern": "^[^,/]*$"},
@@ -46,7 +44,7 @@ _BLOCK_DEVICE: Schema = {
         "source_type": {"enum": ["volume", "image", "snapshot", "blank"]},
         "destination_type": {"enum": ["local", "volume"]},
         "volume_size": {"type": ["integer", "string"]},
-        "delete_on_termination": _BOOLEAN,
+        "delete_on_termination": BOOLEAN,
         "device_name": {"type": "string", "maxLength": 255},
         "device_type": {"type": "string"},
         "disk_bus": {"type": "string"},
@@ -70,13 +68,31 @@ def _network(tag: bool) -> Schema:
     return {"type": "array", "items": {"type": "object", "properties": properties, "additionalProperties": False}}
 
 
+_UUIDS: Schema = {"type": "array", "items": _UUID}
+_TEXT: Schema = {"type": "string", "maxLength": 255}
+_HINTS: Schema = {
+    "type": "object",
+    "properties": {
+        "group": {"anyOf": [_UUID, _UUIDS]},
+        "different_host": {"anyOf": [_UUID, _UUIDS]},
+        "same_host": {"anyOf": [{"type": "string"}, _UUIDS]},
+        "query": {"type": ["string", "object"]},
+        "target_cell": _TEXT,
+        "different_cell": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]},
+        "build_near_host_ip": {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]},
+        "cidr": {"type": "string", "pattern": r"^/[0-9a-f.:]+$"},
+    },
+    "additionalProperties": True,
+}
+
+
 def _create(version: int) -> Schema:
     """The schema of ``POST /servers`` at one minor; each addition stands with the minor that brought it."""
     properties: dict[str, Any] = {
         "name": NAME,
         "imageRef": {"type": "string"},
         "flavorRef": {"type": ["string", "integer"], "minLength": 1},
-        "adminPass": {"type": "string", "maxLength": 255},
+        "adminPass": TEXT,  # bounded by the body; it is kept nowhere
         "metadata": METADATA,
         "networks": _network(tag=32 <= version <= 36 or version >= 42),
         "OS-DCF:diskConfig": _DISK_CONFIG,
@@ -85,11 +101,11 @@ def _create(version: int) -> Schema:
         "availability_zone": {"type": "string", "minLength": 1, "maxLength": 255},
         "block_device_mapping": {"type": "array", "items": {"type": "object"}},
         "block_device_mapping_v2": {"type": "array", "items": _BLOCK_DEVICE},
-        "config_drive": {**_BOOLEAN, "enum": [*_BOOLEAN["enum"], None, ""]},
+        "config_drive": {**BOOLEAN, "enum": [*BOOLEAN["enum"], None, ""]},
         "key_name": {"type": "string", "minLength": 1, "maxLength": 255},
         "min_count": _POSITIVE,
         "max_count": _POSITIVE,
-        "return_reservation_id": _BOOLEAN,
+        "return_reservation_id": BOOLEAN,
         "security_groups": {
             "type": "array",
             "items": {"type": "object", "properties": {"name": {"type": "string"}}, "additionalProperties": False},
@@ -100,7 +116,7 @@ def _create(version: int) -> Schema:
     additions: list[tuple[int, dict[str, Any]]] = [
         (19, {"description": _TEXT_OR_NULL}),
         (37, {"networks": {"oneOf": [properties["networks"], {"enum": ["auto", "none"]}]}}),
-        (52, {"tags": _TAGS}),
+        (52, {"tags": TAGS}),
         (
             63,
             {"trusted_image_certificates": {"type": ["array", "null"], "maxItems": 50, "items": {"type": "string"}}},
@@ -117,7 +133,6 @@ def _create(version: int) -> Schema:
         properties["personality"] = {"type": "array", "items": {"type": "object"}}
     if version >= 37:
         required.append("networks")
-    hints: Schema = {"type": "object", "additionalProperties": True}
     return {
         "type": "object",
         "properties": {
@@ -127,8 +142,8 @@ def _create(version: int) -> Schema:
                 "required": required,
                 "additionalProperties": False,
             },
-            "os:scheduler_hints": hints,
-            "OS-SCH-HNT:scheduler_hints": hints,
+            "os:scheduler_hints": _HINTS,
+            "OS-SCH-HNT:scheduler_hints": _HINTS,
         },
         "required": ["server"],
         "additionalProperties": False,
@@ -139,13 +154,15 @@ def _update(version: int) -> Schema:
     properties: dict[str, Any] = {
         "name": NAME,
         "OS-DCF:diskConfig": _DISK_CONFIG,
-        "accessIPv4": _ACCESS_V4,
-        "accessIPv6": _ACCESS_V6,
+        "accessIPv4": {"type": "string", "format": "ipv4"},
+        "accessIPv6": {"type": "string", "format": "ipv6"},
     }
     if version >= 19:
         properties["description"] = _TEXT_OR_NULL
     if version >= 90:
         properties["hostname"] = _HOSTNAME if version < 94 else _FQDN
+    if version >= 104:
+        properties["pinned_availability_zone"] = {"anyOf": [NAME, {"type": "null"}]}
     return {
         "type": "object",
         "properties": {"server": {"type": "object", "properties": properties, "additionalProperties": False}},
@@ -161,7 +178,7 @@ def _by_version(make: Callable[[int], Schema], *starts: int) -> tuple[Versioned,
 
 
 CREATE = _by_version(_create, 1, 19, 32, 37, 42, 52, 57, 63, 74, 90, 94)
-UPDATE = _by_version(_update, 1, 19, 90, 94)
+UPDATE = _by_version(_update, 1, 19, 90, 94, 104)
 
 REBOOT = always(
     {

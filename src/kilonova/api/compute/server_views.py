@@ -9,21 +9,29 @@ from typing import Any
 
 from kilonova.api.compute.instance_actions import host_id
 from kilonova.api.compute.links import resource_links
+from kilonova.model.placement import users_hints
 from kilonova.model.server import PowerState, Server
 from kilonova.web.call import Call
 from kilonova.web.moments import iso_micros, iso_z
 
 _PROGRESS = {"ACTIVE", "BUILD", "DELETED", "REBUILD", "RESIZE", "VERIFY_RESIZE", "REVERT_RESIZE", "MIGRATING"}
+GROUPS_SINCE = 71
+_HOST_STATUS = "os_compute_api:servers:show:host_status"
 _ATTRIBUTES = "os_compute_api:os-extended-server-attributes"
 
 
-def brief(call: Call, server: Server) -> dict[str, Any]:
+def brief(call: Call, server_id: str, name: str) -> dict[str, Any]:
     """An entry of ``GET /servers``."""
-    return {"id": server.id, "name": server.name, "links": resource_links(call, "servers", server.id)}
+    return {"id": server_id, "name": name, "links": resource_links(call, "servers", server_id)}
 
 
-def full(call: Call, server: Server, *, host_up: bool, shown: bool = False) -> dict[str, Any]:
-    """An entry of ``GET /servers/detail``; with ``shown``, of ``GET /servers/{id}``."""
+def shows_host_status(call: Call) -> bool:
+    """Whether the caller is told if a server's host is up (2.16)."""
+    return call.version >= 16 and call.allows(_HOST_STATUS)
+
+
+def full(call: Call, server: Server, *, host_up: bool, groups: list[str] | None = None) -> dict[str, Any]:
+    """An entry of ``GET /servers/detail``; with its ``groups``, of ``GET /servers/{id}``."""
     view = {**_always(call, server), **_extended(server), **_attributes(call, server)}
     if server.status in _PROGRESS:
         view["progress"] = server.progress
@@ -34,15 +42,15 @@ def full(call: Call, server: Server, *, host_up: bool, shown: bool = False) -> d
     for since, addition in _additions(call, server, host_up):
         if call.version >= since:
             view.update(addition)
-    if shown and call.version >= 71:
-        view["server_groups"] = []
+    if groups is not None and call.version >= GROUPS_SINCE:
+        view["server_groups"] = groups
     return view
 
 
-def updated(call: Call, server: Server, *, host_up: bool) -> dict[str, Any]:
+def updated(call: Call, server: Server, *, host_up: bool, groups: list[str]) -> dict[str, Any]:
     """The answer of ``PUT /servers/{id}``: shorter than show below 2.75."""
     if call.version >= 75:
-        return full(call, server, host_up=host_up, shown=True)
+        return full(call, server, host_up=host_up, groups=groups)
     view = _always(call, server)
     view["addresses"] = {
         network: [{"version": entry["version"], "addr": entry["addr"]} for entry in entries]
@@ -60,8 +68,8 @@ def updated(call: Call, server: Server, *, host_up: bool) -> dict[str, Any]:
         view["tags"] = server.tags
     if call.version >= 63:
         view["trusted_image_certificates"] = None
-    if call.version >= 71:
-        view["server_groups"] = []
+    if call.version >= GROUPS_SINCE:
+        view["server_groups"] = groups
     if call.version >= 73:
         view["locked_reason"] = server.locked_reason
     return view
@@ -127,7 +135,7 @@ def _attributes(call: Call, server: Server) -> dict[str, Any]:
 
 def _additions(call: Call, server: Server, host_up: bool) -> Iterable[tuple[int, dict[str, Any]]]:
     yield 9, {"locked": server.locked}
-    if call.allows("os_compute_api:servers:show:host_status"):
+    if call.allows(_HOST_STATUS):
         yield 16, {"host_status": "" if server.host is None else "UP" if host_up else "DOWN"}
     yield 19, {"description": server.description}
     yield 26, {"tags": server.tags}
@@ -135,7 +143,7 @@ def _additions(call: Call, server: Server, host_up: bool) -> Iterable[tuple[int,
     yield 73, {"locked_reason": server.locked_reason}
     yield 90, {"OS-EXT-SRV-ATTR:hostname": server.hostname}
     yield 96, {"pinned_availability_zone": server.requested_zone}
-    yield 100, {"scheduler_hints": server.scheduler_hints}
+    yield 100, {"scheduler_hints": users_hints(server.scheduler_hints)}
 
 
 def _image(call: Call, server: Server) -> Any:

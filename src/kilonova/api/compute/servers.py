@@ -7,14 +7,17 @@ from sqlalchemy.engine import Connection
 
 from kilonova.api.compute import boot, server_schemas, server_views
 from kilonova.api.compute.deployment import Deployment
+from kilonova.api.compute.inputs import as_address
 from kilonova.api.compute.links import resource_links
 from kilonova.api.compute.server_filters import read_listing
 from kilonova.api.compute.submission import find, received, send, submit
 from kilonova.api.paging import links
-from kilonova.database import admission, ledger, membership, servers
+from kilonova.database import admission, ledger, membership, server_groups, servers, user_quotas
 from kilonova.database.outgoing import Outgoing, quota_of, schedule_request
 from kilonova.messaging.contract import SCHEDULER
+from kilonova.model.errors import Conflict
 from kilonova.model.kinds.delete import DELETE
+from kilonova.model.placement import group_hint
 from kilonova.model.server import Server, TaskState
 from kilonova.web.call import Call, Reply
 from kilonova.web.routes import Route
@@ -51,7 +54,8 @@ async def _admit(
             asked = msgspec.structs.replace(asked, count=max(min(asked.count, room), asked.smallest))
     server_rows, action_rows = boot.rows(cloud, call, asked, now)
     await cloud.database.run(
-        admission.create,
+        _create,
+        group_hint(asked.hints),
         server_rows=server_rows,
         action_rows=action_rows,
         quota=quota_of(flavor, asked.count),
@@ -59,6 +63,16 @@ async def _admit(
         events={row["id"]: [received(cloud, call)] for row in action_rows},
     )
     return server_rows, action_rows
+
+
+def _create(connection: Connection, /, group_id: str | None, **request: Any) -> None:
+    """Servers are in their group, and counted against their user's own limits, as soon as they are there."""
+    admission.create(connection, **request)
+    rows = request["server_rows"]
+    user_quotas.check(connection, rows[0]["project_id"], rows[0]["user_id"])
+    if group_id is not None:
+        ids = [row["id"] for row in rows]
+        server_groups.join(connection, group_id, ids, rows[0]["project_id"], request["quota_defaults"])
 
 
 async def _send(
@@ -76,62 +90,61 @@ _EMPTY: dict[str, Any] = {field.name: None for field in msgspec.structs.fields(S
 
 async def index(cloud: Deployment, call: Call) -> Reply:
     """``GET /servers``."""
-    found, limit, _ = await _list(cloud, call, "os_compute_api:servers:index:get_all_tenants")
-    entries = [server_views.brief(call, server) for server in found]
-    return Reply(200, {"servers": entries, **links(call, "servers", entries, limit, _last(found))})
+    asked = read_listing(call, cloud.config.api.max_limit, "os_compute_api:servers:index:get_all_tenants")
+    if asked is None:
+        return Reply(200, {"servers": []})
+    found = await cloud.database.run(servers.names, asked)
+    entries = [server_views.brief(call, server_id, name) for server_id, name in found]
+    return Reply(200, {"servers": entries, **_links(call, entries, asked)})
 
 
 async def detail(cloud: Deployment, call: Call) -> Reply:
     """``GET /servers/detail``."""
-    found, limit, up = await _list(cloud, call, "os_compute_api:servers:detail:get_all_tenants")
-    entries = [server_views.full(call, server, host_up=server.host in up) for server in found]
-    return Reply(200, {"servers": entries, **links(call, "servers", entries, limit, _last(found))})
-
-
-def _last(found: list[Server]) -> str | None:
-    return found[-1].id if found else None
-
-
-async def _list(cloud: Deployment, call: Call, all_projects: str) -> tuple[list[Server], int, set[str]]:
-    asked = read_listing(call, cloud.config.api.max_limit, all_projects)
+    asked = read_listing(call, cloud.config.api.max_limit, "os_compute_api:servers:detail:get_all_tenants")
     if asked is None:
-        return [], 0, set()
-    found, up = await cloud.database.run(_read, cloud, asked)
-    return found, asked.limit, up
+        return Reply(200, {"servers": []})
+    found, up = await cloud.database.run(_read, cloud, call, asked)
+    entries = [server_views.full(call, server, host_up=server.host in up) for server in found]
+    return Reply(200, {"servers": entries, **_links(call, entries, asked)})
 
 
-def _read(connection: Connection, cloud: Deployment, asked: servers.Listing) -> tuple[list[Server], set[str]]:
-    return servers.listing(connection, asked), _up(connection, cloud)
+def _links(call: Call, entries: list[dict[str, Any]], asked: servers.Listing) -> dict[str, Any]:
+    return links(call, "servers", entries, asked.limit, entries[-1]["id"] if entries else None)
 
 
-def _up(connection: Connection, cloud: Deployment) -> set[str]:
+def _read(
+    connection: Connection, cloud: Deployment, call: Call, asked: servers.Listing
+) -> tuple[list[Server], set[str]]:
+    found = servers.listing(connection, asked)
+    if not server_views.shows_host_status(call):
+        return found, set()  # nobody looks
+    hosts = {server.host for server in found if server.host is not None}
     now, down_after = cloud.clock.now(), cloud.config.membership.down_after
-    return {
-        s.host for s in membership.list_services(connection) if s.binary == "nova-compute" and s.up(now, down_after)
-    }
+    return found, {host for host in sorted(hosts) if membership.compute_up(connection, host, now, down_after)}
 
 
 async def show(cloud: Deployment, call: Call) -> Reply:
     """``GET /servers/{id}``."""
-    server, up = await cloud.database.run(_one, cloud, call)
-    return Reply(200, {"server": server_views.full(call, server, host_up=up, shown=True)})
+    server, up, groups = await cloud.database.run(_one, cloud, call)
+    return Reply(200, {"server": server_views.full(call, server, host_up=up, groups=groups)})
 
 
-def _one(connection: Connection, cloud: Deployment, call: Call) -> tuple[Server, bool]:
+def _one(connection: Connection, cloud: Deployment, call: Call) -> tuple[Server, bool, list[str]]:
     server = find(connection, call, call.params["id"])
-    return server, _host_up(connection, cloud, call, server)
+    groups = server_groups.of_server(connection, server.id) if call.version >= server_views.GROUPS_SINCE else []
+    return server, _host_up(connection, cloud, call, server), groups
 
 
 def _host_up(connection: Connection, cloud: Deployment, call: Call, server: Server) -> bool:
-    if call.version < 16 or not call.allows("os_compute_api:servers:show:host_status"):
+    if not server_views.shows_host_status(call):
         return False  # nobody looks
     return membership.compute_up(connection, server.host, cloud.clock.now(), cloud.config.membership.down_after)
 
 
 async def update(cloud: Deployment, call: Call) -> Reply:
     """``PUT /servers/{id}``: what needs no hypervisor."""
-    server, up = await cloud.database.run(_update, cloud, call)
-    return Reply(200, {"server": server_views.updated(call, server, host_up=up)})
+    server, up, groups = await cloud.database.run(_update, cloud, call)
+    return Reply(200, {"server": server_views.updated(call, server, host_up=up, groups=groups)})
 
 
 _UPDATABLE = {
@@ -142,17 +155,35 @@ _UPDATABLE = {
     "OS-DCF:diskConfig": "disk_config",
     "hostname": "hostname",
 }
+_ADDRESSES = frozenset({"access_ip_v4", "access_ip_v6"})
 
 
-def _update(connection: Connection, cloud: Deployment, call: Call) -> tuple[Server, bool]:
+def _update(connection: Connection, cloud: Deployment, call: Call) -> tuple[Server, bool, list[str]]:
     server = find(connection, call, call.params["id"])
     body: dict[str, Any] = call.body["server"]
     values = {column: body[key] for key, column in _UPDATABLE.items() if key in body}
-    if "name" in values:
-        values["name"] = values["name"].strip()
+    if "pinned_availability_zone" in body:
+        _check_pin(server, body["pinned_availability_zone"])
+        values["requested_zone"] = body["pinned_availability_zone"]
+    values |= {column: as_address(values[column]) for column in _ADDRESSES & values.keys()}
     if values:
         servers.update(connection, server.id, **values, updated_at=cloud.clock.now())
     return _one(connection, cloud, call)
+
+
+def _check_pin(server: Server, zone: str | None) -> None:
+    """A server is let go from any zone, and pinned to none but the one it is in: 409 else."""
+    if zone is None or zone == server.requested_zone:
+        return
+    if server.requested_zone is not None:
+        raise Conflict(
+            "Cannot change pinned availability zone directly. Unpin first by setting pinned_availability_zone to null."
+        )
+    if zone != server.availability_zone:
+        raise Conflict(
+            f"Server can only be pinned to its current availability zone '{server.availability_zone}', "
+            f"but '{zone}' was requested."
+        )
 
 
 async def delete(cloud: Deployment, call: Call) -> Reply:
@@ -204,7 +235,7 @@ ROUTES = [
         rule="os_compute_api:servers:update",
         role="member",
         body=server_schemas.UPDATE,
-        summary="Change name, description, access addresses, hostname",
+        summary="Change name, description, access addresses, hostname, pinned zone",
     ),
     Route(
         method="DELETE",

@@ -13,11 +13,13 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from kilonova.hypervisor.driver import Progress
+from kilonova.hypervisor.fake.diagnostics import imitate
 from kilonova.hypervisor.fake.journal import FakeGuest, Journal
 from kilonova.hypervisor.fake.settings import FakeSettings, Fault
 from kilonova.model.clock import Clock
+from kilonova.model.diagnostics import GuestDiagnostics
 from kilonova.model.errors import Conflict, HostFault, NotFound, Stale
-from kilonova.model.guest import Capabilities, Guest, GuestSpec, GuestState, HostResources, Nic
+from kilonova.model.guest import Capabilities, Guest, GuestSpec, GuestState, HostResources, ImageTicket, Nic
 
 
 class FakeDriver:
@@ -32,6 +34,7 @@ class FakeDriver:
         self._journal = Journal(state_file)
         self._faults = list(settings.faults)
         self._guests: dict[str, FakeGuest] = {}
+        self.cached_images: set[str] = set()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._events: asyncio.Queue[tuple[str, GuestState] | None] = asyncio.Queue()
 
@@ -130,7 +133,15 @@ class FakeDriver:
         text = "".join(_boot_messages(guest, life) for life in range(guest.lives))
         if lines is None:
             return text
-        return "".join(text.splitlines(keepends=True)[-lines:]) if lines > 0 else ""
+        return "\n".join(text.split("\n")[-lines:]) if lines > 0 else ""
+
+    async def diagnose(self, server_id: str) -> GuestDiagnostics:
+        guest = self._known(server_id)
+        return imitate(guest, self._clock.now())
+
+    async def cache_image(self, image: ImageTicket) -> None:
+        await self._work("cache_image", None)
+        self.cached_images.add(image.image_id)
 
     async def events(self) -> AsyncIterator[tuple[str, GuestState]]:
         """One reader; ends when the driver is stopped."""

@@ -5,7 +5,10 @@ from pathlib import Path
 
 
 def tail(path: Path, limit: int, lines: int | None) -> str:
-    """The last ``lines`` lines (None: all) within the last ``limit`` bytes; empty if nothing was said yet."""
+    """The last ``lines`` lines (None: all) within the last ``limit`` bytes; empty if nothing was said yet.
+
+    As Nova counts, what follows the last line feed is a line too, also if it is empty.
+    """
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -18,7 +21,7 @@ def tail(path: Path, limit: int, lines: int | None) -> str:
     text = content.decode(errors="replace").replace("\r\n", "\n")
     if lines is None:
         return text
-    return "".join(text.splitlines(keepends=True)[-lines:]) if lines > 0 else ""
+    return "\n".join(text.split("\n")[-lines:]) if lines > 0 else ""
 
 
 def trim(path: Path, limit: int) -> None:

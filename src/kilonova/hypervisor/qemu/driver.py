@@ -19,7 +19,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from kilonova.hypervisor.driver import Progress
-from kilonova.hypervisor.qemu import bridge, cards, console, machine
+from kilonova.hypervisor.qemu import bridge, cards, console, diagnostics, machine
 from kilonova.hypervisor.qemu.accelerator import find_accelerator
 from kilonova.hypervisor.qemu.command import disk_full
 from kilonova.hypervisor.qemu.configdrive import make_config_drive
@@ -31,8 +31,9 @@ from kilonova.hypervisor.qemu.process import find
 from kilonova.hypervisor.qemu.record import FILE, GuestRecord, Wanted, load
 from kilonova.hypervisor.qemu.settings import QemuSettings
 from kilonova.model.clock import Clock
+from kilonova.model.diagnostics import GuestDiagnostics
 from kilonova.model.errors import Conflict, HostFault, Misconfigured, NotFound, Stale
-from kilonova.model.guest import Capabilities, Guest, GuestSpec, GuestState, HostResources, Nic
+from kilonova.model.guest import Capabilities, Guest, GuestSpec, GuestState, HostResources, ImageTicket, Nic
 
 logger = logging.getLogger(__name__)
 
@@ -161,6 +162,16 @@ class QemuDriver:
     async def console_output(self, server_id: str, lines: int | None) -> str:
         path = self._known(server_id).console
         return await asyncio.to_thread(console.tail, path, self._settings.console_kb << 10, lines)
+
+    async def diagnose(self, server_id: str) -> GuestDiagnostics:
+        async with self._verb(server_id):
+            return await diagnostics.diagnose(self._known(server_id), self._accelerator)
+
+    async def cache_image(self, image: ImageTicket) -> None:
+        try:
+            await self._images.base(image)
+        except OSError as error:
+            raise HostFault(f"image {image.image_id} could not be kept on the host", details=str(error)) from error
 
     async def events(self) -> AsyncIterator[tuple[str, GuestState]]:
         """One reader; ends when the driver is stopped."""

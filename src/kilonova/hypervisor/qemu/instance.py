@@ -88,6 +88,15 @@ class Instance:
         spec = self.record.spec
         return Guest(server_id=spec.server_id, name=spec.name, state=self.state, epoch=spec.epoch)
 
+    @property
+    def pid(self) -> int | None:
+        """The number of its process; None if it is not there."""
+        return self._process.pid if self._process is not None and self._process.running else None
+
+    async def ask(self, question: str) -> Any:
+        """The monitor's answer to a question without arguments; None if the process ended. ``HostFault`` if it is silent."""
+        return await self._execute(question)
+
     async def note(self, **changes: object) -> None:
         """Change the record, in memory and on disk."""
         self.record = msgspec.structs.replace(self.record, **changes)

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from kilonova.database.migrations.first_network_schema import create_network_tables
+from kilonova.database.migrations.first_resource_schema import create_resource_tables
 from kilonova.database.types import Json, LongText, Sequence
 
 revision = "0001"
@@ -11,6 +12,7 @@ down_revision = None
 
 
 def upgrade() -> None:
+    create_resource_tables()
     create_network_tables()
     op.create_table(
         "action_events",
