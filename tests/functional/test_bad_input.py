@@ -21,8 +21,6 @@ OWN = {
     "GET /os-instance_usage_audit_log/{id}": {400},  # a date
     "DELETE /os-services/{id}": {400},  # a number below 2.53
     "POST /v3/users/{user_id}/password": {403},
-    "POST /v3/users/{user_id}/application_credentials": {403},
-    "GET /v3/users/{user_id}/application_credentials": {200},
 }
 """What is answered, to an administrator, about somebody or something that is not there."""
 COUNTED = {
