@@ -66,6 +66,9 @@ class ActionsConfig(Section):
     sweep_batch: int = Field(400, ge=1, description="Late actions one sweep takes.")
     attempts: int = Field(5, ge=1, description="Times one step may be begun before the action fails.")
     max_hosts: int = Field(3, ge=1, description="Hosts a create may try.")
+    reclaim_instance_interval: float = Field(
+        0.0, ge=0, description="Seconds a deleted server can be restored; 0: it is deleted at once."
+    )
 
     @property
     def limits(self) -> Limits:
@@ -75,6 +78,18 @@ class ActionsConfig(Section):
             max_hosts=self.max_hosts,
             queue_deadline=int(self.queue_deadline * 1_000_000),
         )
+
+
+class MovesConfig(Section):
+    """How servers move between hosts."""
+
+    allow_resize_to_same_host: bool = Field(False, description="A resize may choose the host the server is on.")
+    resize_confirm_window: int = Field(
+        0, ge=0, description="Seconds after which a resize is confirmed; 0: by users only."
+    )
+    shelved_offload_time: int = Field(
+        0, ge=-1, description="Seconds until a shelved server leaves its host; -1: never."
+    )
 
 
 class MembershipConfig(Section):
@@ -157,6 +172,28 @@ class IdentityConfig(Section):
     region: str = Field("RegionOne", description="The region's name in the catalog.")
 
 
+class ConsoleConfig(Section):
+    """Remote consoles: where clients find the proxies, and those the hosts."""
+
+    novnc_url: str = Field("http://127.0.0.1:6080/vnc_auto.html", description="Page of the VNC proxy.")
+    serial_url: str = Field("ws://127.0.0.1:6083/", description="Address of the serial console proxy.")
+    spice_url: str = Field("http://127.0.0.1:6082/spice_auto.html", description="Page of the SPICE proxy.")
+    mks_url: str = Field("http://127.0.0.1:6090/", description="Address of the MKS proxy.")
+    host_port: int = Field(6100, ge=1, le=65535, description="Where hosts let the proxies in.")
+    token_seconds: float = Field(600.0, gt=0, description="How long a token opens a console.")
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """By the type of console."""
+        return {
+            "novnc": self.novnc_url,
+            "serial": self.serial_url,
+            "spice-html5": self.spice_url,
+            "spice-direct": self.spice_url,
+            "webmks": self.mks_url,
+        }
+
+
 class QuotaConfig(Section):
     """Default limits of a project, Nova's own defaults; -1 is no limit."""
 
@@ -184,12 +221,14 @@ class Config(Section):
     database: DatabaseConfig = DatabaseConfig()
     messaging: MessagingConfig = MessagingConfig()
     actions: ActionsConfig = ActionsConfig()
+    moves: MovesConfig = MovesConfig()
     membership: MembershipConfig = MembershipConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
     network: NetworkConfig = NetworkConfig()
     identity: IdentityConfig = IdentityConfig()
     quota: QuotaConfig = QuotaConfig()
+    console: ConsoleConfig = ConsoleConfig()
     log: LogConfig = LogConfig()
 
     @property

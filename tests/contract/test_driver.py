@@ -10,8 +10,8 @@ import pytest
 
 from kilonova.hypervisor.driver import Driver
 from kilonova.hypervisor.fake.driver import FakeDriver
-from kilonova.model.errors import Conflict, NotFound, Stale
-from kilonova.model.guest import GuestState, ImageTicket
+from kilonova.model.errors import Conflict, NotFound, Stale, Unsupported
+from kilonova.model.guest import GuestCommand, GuestState, ImageTicket
 from tests.contract.hypervisors import READY, FakeWorld, QemuWorld, World, console_has, eventually, server_id
 
 
@@ -127,6 +127,9 @@ def without_release(driver: Driver, server: str) -> list[Callable[[], Awaitable[
         lambda: driver.power_on(server),
         lambda: driver.power_off(server, 0),
         lambda: driver.reboot(server, hard=True, grace=0),
+        lambda: driver.set_paused(server, True),
+        lambda: driver.suspend(server),
+        lambda: driver.command(server, GuestCommand(verb="nmi")),
     ]
 
 
@@ -207,6 +210,71 @@ async def test_reboot_starts_again_even_what_was_off(world: World) -> None:
     assert await state_of(driver, server) is GuestState.RUNNING
 
 
+async def test_a_paused_guest_stands_still_and_goes_on(world: World) -> None:
+    server = await running(world)
+    driver = world.driver
+    await console_has(driver, server, READY)
+    for _ in range(2):
+        await driver.set_paused(server, True)
+        assert await state_of(driver, server) is GuestState.PAUSED
+    driver = await world.restart()
+    assert await state_of(driver, server) is GuestState.PAUSED
+    for _ in range(2):
+        await driver.set_paused(server, False)
+        assert await state_of(driver, server) is GuestState.RUNNING
+    await driver.set_paused(server, True)
+    await driver.power_on(server)
+    assert await state_of(driver, server) is GuestState.RUNNING
+    await driver.set_paused(server, True)
+    await driver.power_off(server, 30)
+    assert await state_of(driver, server) is GuestState.OFF
+    for verb in (lambda: driver.set_paused(server, True), lambda: driver.set_paused(server, False)):
+        with pytest.raises(Conflict):
+            await verb()
+    assert (await driver.console_output(server, None)).count(READY) == 1
+
+
+async def test_a_suspended_guest_goes_on_where_it_was(world: World) -> None:
+    server = await running(world)
+    driver = world.driver
+    await console_has(driver, server, READY)
+    for _ in range(2):
+        await driver.suspend(server)
+        assert await state_of(driver, server) is GuestState.SUSPENDED
+    driver = await world.restart()
+    assert await state_of(driver, server) is GuestState.SUSPENDED
+    for _ in range(2):
+        await driver.power_on(server)
+        assert await state_of(driver, server) is GuestState.RUNNING
+    await driver.set_paused(server, True)
+    await driver.suspend(server)
+    await driver.power_on(server)
+    assert await state_of(driver, server) is GuestState.RUNNING
+    assert (await driver.console_output(server, None)).count(READY) == 1, "it did not boot again"
+    await driver.suspend(server)
+    await driver.power_off(server, 0)
+    assert await state_of(driver, server) is GuestState.OFF
+    with pytest.raises(Conflict):
+        await driver.suspend(server)
+    await driver.power_on(server)
+    await console_has(driver, server, READY, times=2)
+    await driver.suspend(server)
+    await driver.reboot(server, hard=True, grace=0)
+    await console_has(driver, server, READY, times=3)
+
+
+async def test_a_guest_is_interrupted(world: World) -> None:
+    server = await running(world)
+    await console_has(world.driver, server, READY)
+    await world.driver.command(server, GuestCommand(verb="nmi"))
+    await console_has(world.driver, server, "NMI received" if isinstance(world, QemuWorld) else "non-maskable")
+    with pytest.raises(Unsupported):
+        await world.driver.command(server, GuestCommand(verb="sing"))
+    await world.driver.power_off(server, 0)
+    with pytest.raises(Conflict):
+        await world.driver.command(server, GuestCommand(verb="nmi"))
+
+
 async def test_what_nobody_asked_for_is_told(world: World) -> None:
     server = await running(world, 1)
     other = await running(world, 2)
@@ -268,6 +336,9 @@ async def test_verbs_for_a_guest_that_is_not_there(world: World) -> None:
         lambda: driver.reboot(nobody, hard=True, grace=0),
         lambda: driver.change_nics(nobody, []),
         lambda: driver.console_output(nobody, None),
+        lambda: driver.set_paused(nobody, True),
+        lambda: driver.suspend(nobody),
+        lambda: driver.command(nobody, GuestCommand(verb="nmi")),
     ):
         with pytest.raises(NotFound):
             await verb()

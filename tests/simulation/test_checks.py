@@ -32,7 +32,8 @@ async def server_id(world: World, client: Client) -> str:
 
 def allocation(server_id: str, host: str) -> sa.Insert:
     amounts = {"vcpus": 0, "memory_mb": 0, "disk_gb": 0}
-    return t.allocations.insert().values(server_id=server_id, host=host, project_id="p1", created_at=1, **amounts)
+    row = {"consumer": server_id, "server_id": server_id, "host": host, "project_id": "p1", "created_at": 1}
+    return t.allocations.insert().values(**row, **amounts)
 
 
 DESCRIBED = {"description": "", "revision": 0, "created_at": 1, "updated_at": 1}
@@ -94,6 +95,10 @@ BREACHES: dict[str, list[sa.Insert | sa.Update | sa.Delete]] = {
     "host_usage": [t.hosts.update().where(t.hosts.c.host == "host1").values(vcpus_used=t.hosts.c.vcpus_used + 1)],
     "capacity_exceeded": [t.hosts.update().where(t.hosts.c.servers_count == 1).values(memory_mb_capacity=1)],
     "quota_usage": [t.quota_usages.update().values(in_use=t.quota_usages.c.in_use + 1)],
+    "charge_of_nobody": [
+        t.servers.update().where(t.servers.c.name == "kept").values(charged={"instances": 1, "cores": 1, "ram": 512})
+    ],
+    "resized_astray": [t.servers.update().where(t.servers.c.name == "kept").values(vm_state="resized")],
     "server_held": [t.servers.update().where(t.servers.c.name == "kept").values(action_id="nothing")],
     "task_without_action": [t.servers.update().where(t.servers.c.name == "kept").values(task_state="spawning")],
     "build_without_action": [t.servers.update().where(t.servers.c.name == "kept").values(vm_state="building")],
@@ -128,6 +133,16 @@ async def test_a_server_that_claims_two_hosts(world: World, server_id: str) -> N
         ("allocation_doubled", server_id),
     ]
     assert found[1].message == "it claims several hosts: host1, host2"
+
+
+async def test_a_claim_that_is_held_for_a_move_that_is_over(world: World, server_id: str) -> None:
+    def spoil(connection: Any) -> None:
+        connection.execute(allocation("a move", "host1").values(server_id=server_id))
+        more = t.hosts.update().where(t.hosts.c.host == "host1")
+        connection.execute(more.values(servers_count=t.hosts.c.servers_count + 1))
+
+    await world.database.run(spoil)
+    assert [(one.kind, one.subject) for one in await findings(world)] == [("allocation_held", server_id)]
 
 
 async def test_claims_of_a_host_that_was_forgotten(world: World, server_id: str) -> None:

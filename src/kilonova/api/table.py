@@ -3,33 +3,46 @@
 from kilonova.api.compute import (
     aggregate_images,
     aggregates,
+    console_tokens,
+    deferred_delete,
+    evacuation,
     extensions,
+    external_events,
     flavors,
+    gone,
     hosts,
     hypervisors,
     instance_actions,
     interfaces,
     keypairs,
     limits,
+    live_migration,
     migrations,
     quotas,
+    remote_consoles,
     rules,
     rules_servers,
     server_actions,
+    server_admin,
     server_diagnostics,
     server_groups,
     server_ips,
+    server_locks,
     server_metadata,
     server_migrations,
+    server_moves,
     server_password,
     server_security_groups,
+    server_states,
     server_tags,
     server_topology,
     servers,
     services,
+    unshelving,
     usage,
     usage_audit,
     versions,
+    volumes_boot,
     zones,
 )
 from kilonova.api.compute.deployment import Deployment
@@ -45,6 +58,14 @@ _MODULES = (
     servers,
     server_actions,
     server_security_groups,
+    server_states,
+    server_locks,
+    server_admin,
+    deferred_delete,
+    server_moves,
+    evacuation,
+    live_migration,
+    unshelving,
     flavors,
     hypervisors,
     instance_actions,
@@ -67,12 +88,17 @@ _MODULES = (
     aggregate_images,
     hosts,
     usage_audit,
+    remote_consoles,
+    console_tokens,
+    external_events,
+    gone,
 )
 
 
 def compute_routes() -> RouteTable:
     """Every operation of the Compute API."""
-    return RouteTable(route for module in _MODULES for route in module.ROUTES)
+    routes = [route for module in _MODULES for route in module.ROUTES]
+    return RouteTable([*routes, *volumes_boot.aliases(routes)])
 
 
 def policy_defaults(table: RouteTable) -> dict[str, str]:

@@ -18,19 +18,27 @@ async def build(run: StepRun, tools: Tools) -> None:
     """Perform it. The guest runs only if the database says it may; if there is no word (``Unavailable``), it stays prepared."""
     assert run.asked.guest is not None and run.granted is not None
     spec = msgspec.structs.replace(run.asked.guest, nics=run.granted.nics, image=run.granted.image, epoch=run.epoch)
-    driver = tools.driver
-    await _prepare(run, driver, tools.clock, spec)
+    await prepare(run, tools, spec)
+    await confirm(run, tools, spec)
+
+
+async def confirm(run: StepRun, tools: Tools, spec: GuestSpec) -> None:
+    """Report a prepared guest; let it run if the database has it, unmake it if a successor took over.
+
+    A word that does not come (``Unavailable``) leaves it as it is, prepared.
+    """
     try:
-        await run.finish(PowerState.RUNNING)
+        await run.finish(PowerState.SHUTDOWN if spec.stays_off else PowerState.RUNNING)
     except Stale as stale:
-        log.info("build undone: a successor took over", server=spec.server_id, reason=stale.message)
-        await driver.destroy(spec.server_id)
+        log.info("undone: a successor took over", server=spec.server_id, step=run.asked.step, reason=stale.message)
+        await tools.driver.destroy(spec.server_id)
         return
-    await driver.release(spec.server_id)
+    await tools.driver.release(spec.server_id)
 
 
-async def _prepare(run: StepRun, driver: Driver, clock: Clock, spec: GuestSpec) -> None:
-    stage = _Stages(run, clock)
+async def prepare(run: StepRun, tools: Tools, spec: GuestSpec) -> None:
+    """Have the guest made ready, processors stopped. Raises ``StepFailed`` when that failed, was undone here and is reported."""
+    driver, stage = tools.driver, _Stages(run, tools.clock)
     try:
         await driver.prepare(spec, stage.begin)
     except Stale:
@@ -42,7 +50,7 @@ async def _prepare(run: StepRun, driver: Driver, clock: Clock, spec: GuestSpec) 
         raise StepFailed from fault
     except Exception as error:
         stage.end("Error")
-        log.exception("build failed unexpectedly", server=spec.server_id)
+        log.exception("preparation failed unexpectedly", server=spec.server_id)
         await _undo(driver, spec.server_id)
         await run.fail(error)
         raise StepFailed from error

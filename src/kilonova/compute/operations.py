@@ -1,20 +1,42 @@
 """What nova-compute does for each step, by the step's name: one file per operation."""
 
 from kilonova.compute.build import build
+from kilonova.compute.command import crash_dump, set_password
 from kilonova.compute.destroy import destroy
 from kilonova.compute.interfaces import plug, unplug
-from kilonova.compute.power import power_off, power_on, reboot
+from kilonova.compute.live_migration import keep, receive, settle, transfer
+from kilonova.compute.move import arrive, come_back, depart, stay
+from kilonova.compute.pause import pause, resume, suspend, unpause
+from kilonova.compute.power import power_off, power_on, put_away, reboot
 from kilonova.compute.tools import Operation
 
 OPERATIONS: dict[str, Operation] = {
     "build": build,
     "destroy": destroy,
+    "destroy_copy": destroy,
+    "depart": depart,
+    "arrive": arrive,
+    "stay": stay,
+    "resurrect": build,
+    "receive": receive,
+    "transfer": transfer,
+    "settle": settle,
+    "keep": keep,
+    "retreat": depart,
+    "return": come_back,
     "power_on": power_on,
     "power_off": power_off,
     "reboot": reboot,
     "plug": plug,
     "unplug": unplug,
+    "put_away": put_away,
+    "pause": pause,
+    "unpause": unpause,
+    "suspend": suspend,
+    "resume": resume,
+    "set_password": set_password,
+    "crash_dump": crash_dump,
 }
 
-PREPARING = frozenset({"build"})
+PREPARING = frozenset({"build", "arrive", "resurrect", "receive"})
 """Steps that make a guest which never ran: when they are cancelled, what they have made is unmade."""

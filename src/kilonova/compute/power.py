@@ -1,8 +1,13 @@
 """The steps of start, stop and reboot: each makes the guest what was asked for, whatever it is now."""
 
+import structlog
+
 from kilonova.compute.step import StepRun
 from kilonova.compute.tools import Tools
+from kilonova.model.errors import NotFound
 from kilonova.model.server import PowerState
+
+log = structlog.get_logger()
 
 
 async def power_on(run: StepRun, tools: Tools) -> None:
@@ -16,6 +21,16 @@ async def power_off(run: StepRun, tools: Tools) -> None:
     """Shut a guest down, and cut the power after ``grace`` seconds."""
     with run.timeline.span("power_off"):
         await tools.driver.power_off(run.asked.server_id, tools.grace)
+    await run.finish(PowerState.SHUTDOWN)
+
+
+async def put_away(run: StepRun, tools: Tools) -> None:
+    """Shut down a guest whose server was deleted for the time being; there may be none left."""
+    with run.timeline.span("put_away"):
+        try:
+            await tools.driver.power_off(run.asked.server_id, tools.grace)
+        except NotFound:
+            log.warning("soft-deleted without a guest", server=run.asked.server_id)
     await run.finish(PowerState.SHUTDOWN)
 
 

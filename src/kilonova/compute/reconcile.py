@@ -1,11 +1,13 @@
 """Compares the hypervisor with the database, both ways, and mends what is safe to mend.
 
-Confirmed but not yet running: let it run. Prepared but confirmed for nobody: unmake it; it never ran. Power states
-that changed by themselves: report. A guest that ran and belongs to nobody here: say so and leave it, removing it is
-policy. What only a person can judge is reported as findings, all of them each time (``kilonova check`` shows them).
+Confirmed but not yet running: let it run, or be off if it is to stay so. Prepared but confirmed for nobody: unmake
+it; it never ran. Power states that changed by themselves: report. A guest that ran and belongs to nobody here: say so
+and leave it, removing it is policy. What only a person can judge is reported as findings, all of them each time
+(``kilonova check`` shows them).
 """
 
 import asyncio
+from collections.abc import Mapping
 
 import structlog
 
@@ -36,10 +38,18 @@ POWER = {
     GuestState.PREPARED: PowerState.NOSTATE,
     GuestState.RUNNING: PowerState.RUNNING,
     GuestState.PAUSED: PowerState.PAUSED,
+    GuestState.SUSPENDED: PowerState.SUSPENDED,
     GuestState.OFF: PowerState.SHUTDOWN,
     GuestState.CRASHED: PowerState.CRASHED,
+    GuestState.MOVED: PowerState.NOSTATE,
 }
 
+_AWAKE = (GuestState.RUNNING, GuestState.PAUSED)
+_WITH_GUEST = (
+    *(VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED),
+    *(VmState.RESCUED, VmState.RESIZED),
+)
+_AT_REST = (VmState.SOFT_DELETED, VmState.SHELVED)
 _CONTEXT = RequestContext(request_id="req-reconcile")
 _RESUMED_AT_ONCE = 4
 
@@ -86,6 +96,7 @@ class Reconciler:
         self._findings = []
         if taking_over and self._resume_list is not None:
             await self._resume(work.servers, self._resume_list)
+        await self._fence(work.servers, guests)
         changed = [
             report
             for server in work.servers
@@ -148,13 +159,26 @@ class Reconciler:
         )
         listed.clear()
 
+    async def _fence(self, servers: list[ServerOnHost], guests: Mapping[str, Guest]) -> None:
+        """We were away, and these servers are being made anew elsewhere, or were put away: their guests must not run here."""
+        for server in servers:
+            guest = guests.get(server.server_id)
+            if guest is None or guest.state not in _AWAKE:
+                continue
+            if server.vm_state in _AT_REST and not server.busy and not self._workplace.busy(server.server_id):
+                log.warning("guest shut down: its server is to be off", server=guest.server_id, state=server.vm_state)
+                await self._driver.power_off(guest.server_id, 0)
+            elif server.fenced:
+                log.warning("guest shut down: its server is being evacuated", server=guest.server_id, host=self._host)
+                await self._driver.power_off(guest.server_id, 0)
+
     async def _compare(self, server: ServerOnHost, listed: Guest | None) -> GuestChanged | None:
         matches = listed is not None and POWER[listed.state] == server.power_state
         if matches or self._workplace.busy(server.server_id):
             return None
         guest = await self._driver.show_guest(server.server_id)
         if guest is None:
-            if server.vm_state not in (VmState.ACTIVE, VmState.STOPPED):
+            if server.vm_state not in _WITH_GUEST:
                 return None
             self._found(
                 GUEST_GONE,
@@ -165,9 +189,9 @@ class Reconciler:
             if server.power_state == PowerState.CRASHED:
                 return None
             return GuestChanged(server_id=server.server_id, power_state=PowerState.CRASHED)
-        if guest.state is GuestState.PREPARED:
-            if server.vm_state == VmState.ACTIVE:
-                log.info("confirmed but not running: let it run", server=server.server_id)
+        if guest.state in (GuestState.PREPARED, GuestState.MOVED):
+            if server.vm_state in _WITH_GUEST:
+                log.info("its server is here and it stands: let it run, or be off", server=server.server_id)
                 await self._driver.release(server.server_id)
             return None
         if POWER[guest.state] == server.power_state:

@@ -4,6 +4,8 @@ The rule of the fence: a prepared guest may run only after :meth:`StepRun.finish
 "stale", what was made is unmade; if there is no word at all, nothing is done and reconcile decides later.
 """
 
+from typing import Any
+
 import structlog
 
 from kilonova.compute.conductor import ConductorClient
@@ -12,6 +14,7 @@ from kilonova.messaging.contract import (
     BeginStep,
     FailStep,
     FinishStep,
+    MoveProgress,
     PerformStep,
     ReportProgress,
     StepGranted,
@@ -90,7 +93,19 @@ class StepRun:
         if not verdict.accepted:
             raise Stale(f"action {self.asked.action_id} is past epoch {self.epoch}")
 
-    async def finish(self, power_state: int | None = None) -> None:
+    async def wish(self, move: MoveProgress) -> str:
+        """Tell how far a live migration is, and hear what an operator wishes; a stale epoch raises ``Stale``."""
+        report = ReportProgress(action_id=self.asked.action_id, epoch=self.epoch, task_state="migrating", move=move)
+        try:
+            verdict = await self._conductor.ask(report, Verdict, self._context)
+        except Unavailable as error:
+            log.info("progress not reported", action=self.asked.action_id, error=error.message)
+            return ""
+        if not verdict.accepted:
+            raise Stale(f"action {self.asked.action_id} is past epoch {self.epoch}")
+        return verdict.wish
+
+    async def finish(self, power_state: int | None = None, output: dict[str, Any] | None = None) -> None:
         """Report that all is done. Raises ``Stale`` if a successor took over, ``Unavailable`` if there is no word."""
         self.finishing = True
         verdict = await self._conductor.ask(
@@ -100,6 +115,7 @@ class StepRun:
                 epoch=self.epoch,
                 host=self._host,
                 power_state=power_state,
+                output=output or {},
                 events=self.timeline.take(),
             ),
             Verdict,

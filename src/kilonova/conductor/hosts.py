@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy.engine import Connection
 
 from kilonova.config import ActionsConfig
-from kilonova.database import actions, findings, membership, outgoing, servers
+from kilonova.database import actions, findings, membership, outgoing, server_migrations, servers
 from kilonova.database.connection import Database
 from kilonova.messaging.bus import Delivery
 from kilonova.messaging.contract import (
@@ -26,11 +26,20 @@ from kilonova.model.action import Action, ActionState
 from kilonova.model.clock import Clock, Ids
 from kilonova.model.errors import Stale
 from kilonova.model.finding import GUEST_OF_NOBODY
-from kilonova.model.server import PowerState, VmState
+from kilonova.model.kinds.evacuate import EVACUATE
+from kilonova.model.server import PowerState, Server, VmState
 
 log = structlog.get_logger()
 
 COMPUTE = "nova-compute"
+
+VM_STATE_OF: dict[int, str] = {  # a server in one of these states follows its guest from one to the other
+    PowerState.RUNNING: VmState.ACTIVE,
+    PowerState.PAUSED: VmState.PAUSED,
+    PowerState.SUSPENDED: VmState.SUSPENDED,
+    PowerState.SHUTDOWN: VmState.STOPPED,
+    PowerState.CRASHED: VmState.STOPPED,
+}
 
 
 class Hosts:
@@ -102,7 +111,7 @@ class Hosts:
         return await self._database.run(self._work, asked, self._clock.now())
 
     def _work(self, connection: Connection, asked: ListHostWork, now: int) -> HostWork:
-        found = servers.on_host(connection, asked.host)
+        found = servers.with_claims_on(connection, asked.host)
         steps: list[PerformStep] = []
         for found_open in actions.open_on_host(connection, asked.host):
             server, action = servers.find(connection, found_open.server_id), found_open
@@ -114,20 +123,27 @@ class Hosts:
                 message = outgoing.step_message(action, server).message
                 assert isinstance(message, PerformStep)
                 steps.append(message)
+        server_migrations.left_behind(connection, asked.host, asked.guests, now)
         return HostWork(
             servers=[
                 ServerOnHost(
                     server_id=server.id,
                     vm_state=server.vm_state,
                     power_state=server.power_state,
-                    busy=server.action_id is not None,
+                    busy=server.action_id is not None or server.host != asked.host,
                     guest=outgoing.guest_spec(server),
+                    fenced=self._is_fenced(connection, server, asked.host),
                 )
                 for server in found
             ],
             steps=steps,
             remove=self._gone(connection, asked, {server.id for server in found}),
         )
+
+    def _is_fenced(self, connection: Connection, server: Server, host: str) -> bool:
+        """Whether its guest on the host must not run, as it is being made anew elsewhere."""
+        action = actions.find(connection, server.action_id) if server.host == host and server.action_id else None
+        return action is not None and action.kind == EVACUATE.name
 
     def _gone(self, connection: Connection, asked: ListHostWork, here: set[str]) -> list[str]:
         """Guests of servers that we know, and that are not on this host any more."""
@@ -165,11 +181,9 @@ class Hosts:
             server = servers.find(connection, changed.server_id)
             if server is None or server.host != report.host or server.action_id is not None:
                 continue
-            vm_state = server.vm_state
-            if changed.power_state in (PowerState.SHUTDOWN, PowerState.CRASHED) and vm_state == VmState.ACTIVE:
-                vm_state = VmState.STOPPED
-            elif changed.power_state == PowerState.RUNNING and vm_state == VmState.STOPPED:
-                vm_state = VmState.ACTIVE
+            vm_state = VM_STATE_OF.get(changed.power_state, server.vm_state)
+            if server.vm_state not in VM_STATE_OF.values():
+                vm_state = server.vm_state
             log.info("guest changed by itself", server=server.id, power_state=changed.power_state, vm_state=vm_state)
             servers.update(
                 connection, server.id, power_state=changed.power_state, vm_state=str(vm_state), updated_at=now

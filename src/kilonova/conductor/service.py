@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from kilonova.conductor.dead_letters import DeadLetters
+from kilonova.conductor.due import Due
 from kilonova.conductor.hosts import Hosts
 from kilonova.conductor.own_steps import OwnSteps
 from kilonova.conductor.release import Releaser
@@ -54,6 +55,7 @@ class Conductor:
             config=config.actions,
             membership_config=config.membership,
             tidy=releaser.tidy,
+            ask_for_due=Due(database, bus, clock, ids, host=host, config=config).once,
         )
         self._dead_letters = DeadLetters(database, clock)
         self._handlers: dict[type[Message], Callable[[Delivery], Awaitable[Message | None]]] = {

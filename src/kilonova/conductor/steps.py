@@ -6,7 +6,7 @@ import structlog
 
 from kilonova.conductor.own_steps import OwnSteps
 from kilonova.config import ActionsConfig
-from kilonova.database import actions, engine, servers
+from kilonova.database import actions, engine, moves, servers
 from kilonova.database.connection import Database
 from kilonova.database.outgoing import Outgoing
 from kilonova.image.protocol import ImageService
@@ -90,9 +90,10 @@ class Steps:
             return StepRefused(reason=stale.message)
         nics: list[Nic] = []
         ticket: ImageTicket | None = None
-        if KINDS[begun.action.kind].step(begun.action.step).provides:
+        step = KINDS[begun.action.kind].step(begun.action.step)
+        if step.provides or step.rebinds:
             try:
-                nics, ticket = await self._provide(begun)
+                nics, ticket = await self._provide(begun, image=step.provides)
             except Unavailable:
                 raise
             except Stale as stale:
@@ -101,14 +102,16 @@ class Steps:
                 return await self._fail_here(begun, error)
         return StepGranted(epoch=begun.action.epoch, lease_seconds=self._config.lease, nics=nics, image=ticket)
 
-    async def _provide(self, begun: engine.Begun) -> tuple[list[Nic], ImageTicket | None]:
+    async def _provide(self, begun: engine.Begun, *, image: bool) -> tuple[list[Nic], ImageTicket | None]:
         server = begun.server
         requested = [RequestedNic(**nic) for nic in server.networks]
-        nics = await self._networks.allocate(server.id, server.project_id, server.host or "", requested)
+        host = begun.action.on_host or server.host or ""
+        nics = await self._networks.allocate(server.id, server.project_id, host, requested)
         if not await self._database.run(engine.addressed, begun.action.id, server.id, nics):
             await self._give_back_if_leaving(server.id)
             raise Stale(f"server {server.id} is no longer held by action {begun.action.id}")
-        ticket = await self._images.ticket(server.image_id) if server.image_id else None
+        image_id = begun.action.work.get("image_id", server.image_id)
+        ticket = await self._images.ticket(image_id) if image and image_id else None
         return nics, ticket
 
     async def _give_back_if_leaving(self, server_id: str) -> None:
@@ -138,7 +141,10 @@ class Steps:
         asked = delivery.message
         assert isinstance(asked, ReportProgress)
         accepted = await self._database.run(engine.progress, asked.action_id, asked.epoch, asked.task_state)
-        return Verdict(accepted=accepted)
+        if not accepted or asked.move is None:
+            return Verdict(accepted=accepted)
+        wish = await self._database.run(moves.under_way, asked.action_id, asked.move, self._clock.now())
+        return Verdict(accepted=True, wish=wish)
 
     async def finish(self, delivery: Delivery) -> Message:
         """A step is done; the last one ends the action."""
@@ -148,19 +154,22 @@ class Steps:
         timeline.events = list(asked.events)
         timeline.message(delivery, "message.finish")
         timeline.add("conductor.record", delivery.received_at)
-        finished = await self._database.run(
-            engine.finish,
-            action_id=asked.action_id,
-            step=asked.step,
-            epoch=asked.epoch,
-            power_state=asked.power_state,
-            now=self._clock.now(),
-            lease=self._lease,
-            dispatch=self._dispatch,
-            owner=self._host,
-            output=asked.output,
-            events=timeline.events,
-        )
+        try:
+            finished = await self._database.run(
+                engine.finish,
+                action_id=asked.action_id,
+                step=asked.step,
+                epoch=asked.epoch,
+                power_state=asked.power_state,
+                now=self._clock.now(),
+                lease=self._lease,
+                dispatch=self._dispatch,
+                owner=self._host,
+                output=asked.output,
+                events=timeline.events,
+            )
+        except Stale as stale:
+            return Verdict(accepted=False, reason=stale.message)
         if finished.following is not None:
             self._own.soon(finished.following)
         if finished.outgoing is not None:

@@ -42,6 +42,7 @@ class Sweep:
         config: ActionsConfig,
         membership_config: MembershipConfig,
         tidy: Callable[[list[str]], Awaitable[None]],
+        ask_for_due: Callable[[], Awaitable[None]],
     ) -> None:
         self._database = database
         self._bus = bus
@@ -51,6 +52,7 @@ class Sweep:
         self._down_after = membership_config.down_after
         self._blind_until = 0.0
         self._tidy = tidy
+        self._ask_for_due = ask_for_due
         self._limits = config.limits
         self._dispatch = int(config.dispatch * 1_000_000)
 
@@ -77,6 +79,7 @@ class Sweep:
         if not self._bus.connected:
             self.distrust()
             return 0
+        await self._ask_for_due()
         done, seen = 0, set[str]()
         while len(seen) < self._config.sweep_batch:
             late, stranded = await self._database.run(_look, self._clock.now(), _WINDOW)

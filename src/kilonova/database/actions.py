@@ -18,6 +18,7 @@ _COLUMNS = [
 _SELECT = sa.select(*_COLUMNS)
 _BY_ID = _SELECT.where(_a.id == sa.bindparam("action_id"))
 _OF_SERVER = _SELECT.where(_a.server_id == sa.bindparam("of_server")).order_by(_a.started_at.desc(), _a.seq.desc())
+_LAST_EPOCH = sa.select(sa.func.max(_a.epoch)).where(_a.server_id == sa.bindparam("of_server"))
 _LATE = (
     _SELECT.where(_a.lease_until < sa.bindparam("now"))
     .order_by(_a.lease_until)
@@ -47,6 +48,12 @@ def find(connection: Connection, action_id: str) -> Action | None:
 def of_server(connection: Connection, server_id: str) -> list[Action]:
     """All actions of a server, the newest first."""
     return [Action(**row._mapping) for row in connection.execute(_OF_SERVER, {"of_server": server_id})]
+
+
+def last_epoch(connection: Connection, server_id: str) -> int:
+    """The highest epoch that an action of the server has come to; -1 if there was none."""
+    highest = connection.execute(_LAST_EPOCH, {"of_server": server_id}).scalar()
+    return -1 if highest is None else int(highest)
 
 
 def of_request(connection: Connection, request_id: str) -> list[Action]:

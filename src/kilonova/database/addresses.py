@@ -158,12 +158,7 @@ def unbind_port(connection: Connection, port: Port) -> None:
 
 
 def give_back(connection: Connection, server_id: str, port_id: str) -> None:
-    """Give back one of a server's ports, and let the others close up: their cards are counted from 0."""
-    left = 0
+    """Give back one of a server's ports, if it is one."""
     for port in ports_of_server(connection, server_id):
         if port.id == port_id:
             unbind_port(connection, port)
-            continue
-        if port.device_index != left:
-            connection.execute(t.ports.update().where(_p.id == port.id).values(device_index=left))
-        left += 1

@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 from kilonova.database import actions, ledger, servers
 from kilonova.database.tables import servers as table
 from kilonova.messaging.contract import TimelineEvent
-from kilonova.model.action import Action, ActionState, Performer, Remedy, host_of_step
+from kilonova.model.action import Action, ActionState, Kind, Performer, Place, Remedy, host_of_step, next_step
 from kilonova.model.errors import Conflict
 from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.server import Server, TaskState
@@ -60,27 +60,46 @@ def request(
     """
     kind = KINDS[row["kind"]]
     now = row["started_at"]
+    work = row["work"]
     if kind.preempts:
-        if not _preempt(connection, server, now):
+        if not _preempt(connection, server, kind, now):
             return None
-    elif server.action_id is not None or server.task_state is not None:
-        raise Conflict(
-            f"Cannot '{kind.name}' instance {server.id} while it is in task_state {server.task_state or 'locked'}"
-        )
-    elif kind.vm_states and server.vm_state not in kind.vm_states:
-        raise Conflict(f"Cannot '{kind.name}' instance {server.id} while it is in vm_state {server.vm_state}")
-    elif kind.needs_host and server.host is None:
-        raise Conflict(f"Cannot '{kind.name}' instance {server.id}: it is on no host")
+        work = {**work, **_copy(connection, server)}
+    else:
+        check(server, kind)
     first = kind.steps[0]
-    if first.performer is Performer.COMPUTE and (server.host is None or not host_up):
+    if first.performer is Performer.COMPUTE and first.place is Place.HOST and (server.host is None or not host_up):
         # Nobody there to ask: a delete goes on without, and reconcile removes the guest when the host is back.
-        first = (kind.after(first.name) if first.if_host_lost is Remedy.SKIP else None) or first
-    row = {**row, "step": first.name, "on_host": host_of_step(first, server.host, row["work"])}
+        first = (
+            next_step(kind, first.name, server.host, work) if first.if_host_lost is Remedy.SKIP else None
+        ) or first
+    row = {**row, "work": work, "step": first.name, "on_host": host_of_step(first, server.host, work)}
+    row["epoch"] = (
+        actions.last_epoch(connection, server.id) + 1
+    )  # of two guests of a server the newer has the higher one
     if not _seize(connection, server, row["id"], task_state, now):
         raise Raced(server.id)
     actions.insert(connection, [row])
     actions.record(connection, row["id"], events)
     return actions.find(connection, row["id"])
+
+
+def check(server: Server, kind: Kind) -> None:
+    """Raise ``Conflict`` unless the server is free and in a state that allows such an action."""
+    if server.action_id is not None or server.task_state is not None:
+        raise Conflict(
+            f"Cannot '{kind.name}' instance {server.id} while it is in task_state {server.task_state or 'locked'}"
+        )
+    if kind.vm_states and server.vm_state not in kind.vm_states:
+        raise Conflict(f"Cannot '{kind.name}' instance {server.id} while it is in vm_state {server.vm_state}")
+    if kind.needs_host and server.host is None:
+        raise Conflict(f"Cannot '{kind.name}' instance {server.id}: it is on no host")
+
+
+def _copy(connection: Connection, server: Server) -> dict[str, Any]:
+    """Where else, by the ledger, something of the server may be: the other side of a move."""
+    hosts = [host for host in ledger.held_elsewhere(connection, server.id) if host != server.host]
+    return {"copy": hosts[0]} if hosts else {}
 
 
 def _seize(connection: Connection, server: Server, action_id: str, task_state: TaskState | None, now: int) -> bool:
@@ -98,14 +117,15 @@ def _seize(connection: Connection, server: Server, action_id: str, task_state: T
     return connection.execute(statement).rowcount == 1
 
 
-def _preempt(connection: Connection, server: Server, now: int) -> bool:
-    """End what runs on the server; its performer finds its epoch stale and undoes its own work. False: a delete runs."""
+def _preempt(connection: Connection, server: Server, kind: Kind, now: int) -> bool:
+    """End what runs on the server; its performer finds its epoch stale and undoes its own work. False: as good a delete runs."""
     if server.action_id is None:
         return True
     running = actions.find(connection, server.action_id)
     if running is None or running.finished_at is not None:
         return True
-    if KINDS[running.kind].preempts:
+    other = KINDS[running.kind]
+    if other.preempts and (other.forward_only or other.name == kind.name):
         return False
     undone = {
         "state": ActionState.UNDONE,

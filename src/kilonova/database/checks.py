@@ -29,6 +29,7 @@ from kilonova.model.server import VmState
 _a, _l, _h, _p, _s = actions.c, allocations.c, hosts.c, ports.c, servers.c
 _OPEN = (ActionState.PENDING, ActionState.RUNNING)
 _LIVE = _s.deleted_at.is_(None)
+_COUNTED = _s.vm_state != VmState.SOFT_DELETED
 
 
 def check(connection: Connection, now: int, grace: int) -> list[Finding]:
@@ -60,7 +61,7 @@ def _allocations_elsewhere(connection: Connection) -> Iterator[Finding]:
     query = (
         sa.select(_l.server_id, _l.host, _s.host.label("home"))
         .join(servers, _s.id == _l.server_id)
-        .where(_LIVE, _s.host.is_distinct_from(_l.host))
+        .where(_LIVE, _l.consumer == _l.server_id, _s.host.is_distinct_from(_l.host))
         .order_by(_l.server_id, _l.host)
     )
     for row in connection.execute(query):
@@ -72,7 +73,7 @@ def _allocations_elsewhere(connection: Connection) -> Iterator[Finding]:
 
 
 def _allocations_missing(connection: Connection) -> Iterator[Finding]:
-    claimed = sa.select(_l.server_id).where(_l.server_id == _s.id, _l.host == _s.host).exists()
+    claimed = sa.select(_l.server_id).where(_l.consumer == _s.id, _l.host == _s.host).exists()
     query = sa.select(_s.id, _s.host).where(_LIVE, _s.host.is_not(None), ~claimed).order_by(_s.id)
     for row in connection.execute(query):
         yield Finding(
@@ -83,14 +84,46 @@ def _allocations_missing(connection: Connection) -> Iterator[Finding]:
 
 
 def _allocations_doubled(connection: Connection) -> Iterator[Finding]:
-    query = sa.select(_l.server_id).group_by(_l.server_id).having(sa.func.count() > 1).order_by(_l.server_id)
+    query = sa.select(_l.consumer).group_by(_l.consumer).having(sa.func.count() > 1).order_by(_l.consumer)
     for row in connection.execute(query).all():
-        names = connection.execute(
-            sa.select(_l.host).where(_l.server_id == row.server_id).order_by(_l.host)
-        ).scalars()
+        names = connection.execute(sa.select(_l.host).where(_l.consumer == row.consumer).order_by(_l.host)).scalars()
         yield Finding(
-            kind="allocation_doubled", subject=row.server_id, message=f"it claims several hosts: {', '.join(names)}"
+            kind="allocation_doubled", subject=row.consumer, message=f"it claims several hosts: {', '.join(names)}"
         )
+
+
+def _allocations_held_for_nothing(connection: Connection) -> Iterator[Finding]:
+    """What a move holds is held while it goes on, or until it is confirmed or reverted."""
+    rows = connection.execute(
+        sa.select(_l.consumer, _l.server_id, _l.host, _s.action_id, _s.resized_from)
+        .join(servers, _s.id == _l.server_id)
+        .where(_LIVE, _l.consumer != _l.server_id)
+        .order_by(_l.server_id, _l.host)
+    )
+    for row in rows:
+        if row.consumer not in (row.action_id, (row.resized_from or {}).get("move")):
+            yield Finding(
+                kind="allocation_held",
+                subject=row.server_id,
+                message=f"host {row.host} is held for its move {row.consumer}, which is over; the claim is leaked",
+            )
+
+
+def _resized_without_a_way_back(connection: Connection) -> Iterator[Finding]:
+    """A server that awaits its confirmation holds the host it came from; no other one says where it came from."""
+    held = {(row.consumer, row.host) for row in connection.execute(sa.select(_l.consumer, _l.host))}
+    query = sa.select(_s.id, _s.vm_state, _s.action_id, _s.host, _s.resized_from).where(
+        _LIVE, sa.or_(_s.vm_state == VmState.RESIZED, _s.resized_from.is_not(None))
+    )
+    for row in connection.execute(query.order_by(_s.seq)):
+        before = row.resized_from or {}
+        sides = ((before.get("move"), before.get("host")), (before.get("move"), row.host))
+        if row.vm_state != VmState.RESIZED or not held.intersection(sides):
+            yield Finding(
+                kind="resized_astray",
+                subject=row.id,
+                message=f"it is {row.vm_state} and came from {before.get('host') or 'nowhere'}, where nothing is held for it",
+            )
 
 
 # --- hosts -------------------------------------------------------------------------------------------------
@@ -143,10 +176,10 @@ def _amounts(amounts: tuple[int, int, int, int]) -> str:
 
 
 def _quota_usage(connection: Connection) -> Iterator[Finding]:
-    """What projects count as used is the sum of their servers that are not deleted, and of their server groups."""
+    """What projects count as used is the sum of their servers that are not deleted, softly either, and of their groups."""
     sums: Counter[tuple[str, str]] = Counter()
-    for row in connection.execute(sa.select(_s.project_id, _s.flavor).where(_LIVE)):
-        for resource, amount in quota_of(row.flavor).items():
+    for row in connection.execute(sa.select(_s.project_id, _s.flavor, _s.charged).where(_LIVE, _COUNTED)):
+        for resource, amount in (row.charged or quota_of(row.flavor)).items():
             sums[row.project_id, resource] += amount
     groups = sa.select(server_groups.c.project_id, sa.func.count()).group_by(server_groups.c.project_id)
     sums.update({(project_id, "server_groups"): int(count) for project_id, count in connection.execute(groups)})
@@ -218,6 +251,13 @@ def _servers_held_by_nothing(connection: Connection) -> Iterator[Finding]:
         )
 
 
+def _charges_of_nobody(connection: Connection) -> Iterator[Finding]:
+    """Quota beyond the flavor is charged only while the flavor may change."""
+    query = sa.select(_s.id).where(_LIVE, _s.charged.is_not(None), _s.action_id.is_(None), _s.resized_from.is_(None))
+    for row in connection.execute(query.order_by(_s.seq)):
+        yield Finding(kind="charge_of_nobody", subject=row.id, message="it is charged for a resize that is over")
+
+
 def _tasks_of_nobody(connection: Connection) -> Iterator[Finding]:
     query = sa.select(_s.id, _s.task_state).where(_LIVE, _s.task_state.is_not(None), _s.action_id.is_(None))
     for row in connection.execute(query.order_by(_s.seq)):
@@ -285,8 +325,11 @@ _RULES: tuple[Callable[[Connection], Iterator[Finding]], ...] = (
     _allocations_elsewhere,
     _allocations_missing,
     _allocations_doubled,
+    _allocations_held_for_nothing,
+    _resized_without_a_way_back,
     _host_usage,
     _quota_usage,
+    _charges_of_nobody,
     _unleased_actions,
     _actions_that_hold_nothing,
     _servers_held_by_nothing,

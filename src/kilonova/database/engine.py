@@ -12,16 +12,16 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, aggregates, ledger, membership, outcomes, server_groups, servers
+from kilonova.database import actions, aggregates, ledger, membership, moves, outcomes, server_groups, servers
 from kilonova.database.outgoing import Outgoing, step_message
 from kilonova.messaging.contract import Need, TimelineEvent
-from kilonova.model.action import Action, ActionState, Performer, Remedy, Step, host_of_step
+from kilonova.model.action import Action, ActionState, Performer, Remedy, Step, host_of_step, next_step
 from kilonova.model.errors import NotFound, Stale
 from kilonova.model.guest import Nic
 from kilonova.model.kinds.catalog import KINDS
-from kilonova.model.kinds.create import BUILD, SCHEDULE
+from kilonova.model.kinds.create import CREATE, SCHEDULE
 from kilonova.model.remedies import resend_delay
-from kilonova.model.server import PowerState, Server, TaskState, VmState
+from kilonova.model.server import PowerState, Server, VmState
 
 _PENDING = (ActionState.PENDING,)
 _RUNNING = (ActionState.RUNNING,)
@@ -48,38 +48,42 @@ def place(
     now: int,
     dispatch: int,
     events: Sequence[TimelineEvent],
+    kind: str = CREATE.name,
+    work: Mapping[str, Any] | None = None,
     group_id: str | None = None,
 ) -> None:
-    """Claim ``host`` for the server and pass the action on to it.
+    """Claim ``host`` for the server and pass the action on: to that host, or for a move to whoever goes first.
 
     Raises ``Stale`` if the action has moved on without us, ``ClaimLost`` if the host has filled up, or the server's group
     with a policy does not go there any more.
     """
-    if not actions.change(
-        connection,
-        action_id,
-        _queued(BUILD, host, epoch + 1, now, dispatch),
-        epoch=epoch,
-        states=_PENDING,
-        step=SCHEDULE.name,
-    ):
+    moves_it = KINDS[kind].moves
+    following = KINDS[kind].after(SCHEDULE.name)
+    assert following is not None
+    work = {**(work or {}), "destination": host, "zone": zone} if moves_it else (work or {})
+    columns = _queued(following, host_of_step(following, host, work), epoch + 1, now, dispatch) | {"work": work}
+    if not actions.change(connection, action_id, columns, epoch=epoch, states=_PENDING, step=SCHEDULE.name):
         raise Stale(f"action {action_id} is no longer at epoch {epoch}")
-    if not servers.update(
-        connection,
-        server_id,
-        held_by=action_id,
-        host=host,
-        availability_zone=zone,
-        task_state=BUILD.task_state,
-        updated_at=now,
-    ):
+    places = {} if moves_it else {"host": host, "availability_zone": zone}
+    task = following.task_state
+    if not servers.update(connection, server_id, held_by=action_id, task_state=task, updated_at=now, **places):
         raise Stale(f"server {server_id} is no longer held by action {action_id}")
     if group_id is not None and not server_groups.claim_place(connection, group_id, server_id, host):
         raise ClaimLost(host)
-    if not ledger.claim(connection, server_id=server_id, project_id=project_id, host=host, need=need, now=now):
+    if not ledger.claim(
+        connection,
+        server_id=server_id,
+        project_id=project_id,
+        host=host,
+        need=need,
+        now=now,
+        held_by=action_id if moves_it else None,
+    ):
         raise ClaimLost(host)
     if aggregates.zone_of(connection, host) != zone:  # asked with the host's row held: a zone with servers stays
         raise ClaimLost(host)
+    if moves_it:
+        moves.destined(connection, action_id, kind, host, now)
     actions.record(connection, action_id, events)
 
 
@@ -107,16 +111,18 @@ def no_valid_host(
     message: str,
     details: str,
     now: int,
+    dispatch: int,
     events: Sequence[TimelineEvent],
-) -> None:
+) -> Outgoing | None:
     """End an action that fits nowhere; if hosts have failed it before, the last of their reasons leads. Raises ``Stale``."""
     action = actions.find(connection, action_id)
     if action is None or action.epoch != epoch or action.state != ActionState.PENDING:
         raise Stale(f"action {action_id} is no longer at epoch {epoch}")
     if action.excluded_hosts and action.message:
         message = f"{action.message.rstrip('.')}. No other host could take it: {message}"
-    _give_up(connection, action, message, details, now)
+    outgoing = _turn_back(connection, action, message, details, now, dispatch)
     actions.record(connection, action_id, events)
+    return outgoing
 
 
 # --- nova-conductor, for nova-compute ----------------------------------------------------------------------
@@ -216,12 +222,15 @@ def finish(
     if action is None or action.epoch != epoch or action.step != step:
         moved_on = action is not None and action.epoch == epoch + 1 and _is_after(action, step)
         return Finished(accepted=moved_on, reason="" if moved_on else f"action {action_id} is past epoch {epoch}")
-    if action.state == ActionState.SUCCEEDED:
+    kind = KINDS[action.kind]
+    if action.state == ActionState.SUCCEEDED or (action.state == ActionState.FAILED and kind.undoes(step)):
         return Finished(accepted=True)
     action = msgspec.structs.replace(action, work={**action.work, **(output or {})})
-    following = KINDS[action.kind].after(step)
-    if following is not None:
-        finished = _go_on(connection, action, following, now=now, lease=lease, dispatch=dispatch, owner=owner)
+    if kind.undoes(step):
+        _give_up(connection, action, *_failure(action), now)
+        finished = Finished(accepted=True)
+    elif kind.after(step) is not None:
+        finished = _go_on(connection, action, now=now, lease=lease, dispatch=dispatch, owner=owner, power=power_state)
     elif _end(connection, action_id, epoch, _RUNNING, ActionState.SUCCEEDED, None, now):
         _succeed(connection, action, power_state, now)
         finished = Finished(accepted=True)
@@ -233,17 +242,25 @@ def finish(
 
 
 def _go_on(
-    connection: Connection, action: Action, following: Step, *, now: int, lease: int, dispatch: int, owner: str
+    connection: Connection, action: Action, *, now: int, lease: int, dispatch: int, owner: str, power: int | None
 ) -> Finished:
     """From a finished step to the one that follows; the conductor that writes this begins its own ones at once."""
-    server = _server_of(connection, action)
+    stale = Finished(accepted=False, reason=f"action {action.id} is past epoch {action.epoch}")
+    if action.state != ActionState.RUNNING:
+        return stale
+    following, server = _pass(connection, action, now)
+    if following is None:
+        ended = _end(connection, action.id, action.epoch, _RUNNING, ActionState.SUCCEEDED, None, now)
+        if ended:
+            _succeed(connection, action, power, now)
+        return Finished(accepted=True) if ended else stale
     on_host = host_of_step(following, server.host, action.work)
     columns = _queued(following, on_host, action.epoch + 1, now, dispatch) | {"work": action.work}
     ours = following.performer is Performer.CONDUCTOR
     if ours:
         columns |= {"state": ActionState.RUNNING, "owner": owner, "attempts": 1, "lease_until": now + lease}
     if not actions.change(connection, action.id, columns, epoch=action.epoch, states=_RUNNING, step=action.step):
-        return Finished(accepted=False, reason=f"action {action.id} is past epoch {action.epoch}")
+        raise Stale(f"action {action.id} is past epoch {action.epoch}")
     servers.update(connection, server.id, held_by=action.id, task_state=following.task_state, updated_at=now)
     moved = actions.find(connection, action.id)
     assert moved is not None
@@ -252,9 +269,17 @@ def _go_on(
     return Finished(accepted=True, outgoing=step_message(moved, server))
 
 
+def _pass(connection: Connection, action: Action, now: int) -> tuple[Step | None, Server]:
+    """What the end of the current step means, the step that follows (None: the action is over), and the server as it is then."""
+    values = outcomes.passed(connection, action, now)
+    if values:
+        servers.update(connection, action.server_id, held_by=action.id, **values)
+    server = _server_of(connection, action)
+    return next_step(KINDS[action.kind], action.step, server.host, action.work), server
+
+
 def _is_after(action: Action, step: str) -> bool:
-    following = KINDS[action.kind].after(step)
-    return following is not None and action.step == following.name
+    return any(action.step == following.name for following in KINDS[action.kind].behind(step))
 
 
 def _succeed(connection: Connection, action: Action, power_state: int | None, now: int) -> None:
@@ -289,12 +314,13 @@ def fail(
     if action is None or action.epoch != epoch or action.step != step or action.finished_at is not None:
         raise Stale(f"action {action_id} is past epoch {epoch}")
     outgoing = None
+    kind = KINDS[action.kind]
     if elsewhere:
         outgoing = _reschedule(connection, action, now, dispatch, message)
-    elif KINDS[action.kind].forward_only:
+    elif kind.forward_only or kind.step(step).forward_only:
         _put_off(connection, action, now, dispatch, message)
     else:
-        _give_up(connection, action, message, details, now)
+        outgoing = _turn_back(connection, action, message, details, now, dispatch)
     actions.record(connection, action_id, events)
     return outgoing
 
@@ -302,19 +328,25 @@ def fail(
 def _reschedule(connection: Connection, action: Action, now: int, dispatch: int, reason: str) -> Outgoing:
     """Back to the scheduler, without the host that failed. Raises ``Stale``."""
     server = _server_of(connection, action)
-    excluded = [*action.excluded_hosts, server.host] if server.host else action.excluded_hosts
-    columns = _queued(SCHEDULE, None, action.epoch + 1, now, dispatch) | {
+    kind = KINDS[action.kind]
+    failed = action.work.get("destination") if kind.moves else server.host
+    excluded = [*action.excluded_hosts, failed] if failed else action.excluded_hosts
+    columns = _queued(kind.step(SCHEDULE.name), None, action.epoch + 1, now, dispatch) | {
         "excluded_hosts": excluded,
         "message": reason,
     }
     if not actions.change(connection, action.id, columns, epoch=action.epoch, states=_OPEN):
         raise Stale(f"action {action.id} is past epoch {action.epoch}")
-    servers.update(
-        connection, server.id, held_by=action.id, host=None, task_state=str(TaskState.SCHEDULING), updated_at=now
-    )
-    ledger.give_back(connection, server.id)
+    if kind.moves:
+        ledger.let_go(connection, action.id)
+    else:
+        servers.update(connection, server.id, held_by=action.id, host=None)
+        ledger.give_back(connection, server.id)
+        server = msgspec.structs.replace(server, host=None, addresses=[])
+    task = kind.step(SCHEDULE.name).task_state
+    servers.update(connection, server.id, held_by=action.id, task_state=task, updated_at=now)
     moved = msgspec.structs.replace(action, epoch=action.epoch + 1, step=SCHEDULE.name, excluded_hosts=excluded)
-    return step_message(moved, msgspec.structs.replace(server, host=None, addresses=[]))
+    return step_message(moved, server)
 
 
 def _put_off(connection: Connection, action: Action, now: int, dispatch: int, reason: str) -> None:
@@ -323,6 +355,33 @@ def _put_off(connection: Connection, action: Action, now: int, dispatch: int, re
     waiting |= {"attempts": action.attempts, "message": reason}
     if not actions.change(connection, action.id, waiting, epoch=action.epoch, states=_OPEN):
         raise Stale(f"action {action.id} is past epoch {action.epoch}")
+
+
+def _turn_back(
+    connection: Connection, action: Action, message: str, details: str, now: int, dispatch: int
+) -> Outgoing | None:
+    """The action has failed: on to the step that undoes what was done behind the scheduler, or to its end at once."""
+    kind = KINDS[action.kind]
+    if kind.undo is None or kind.undoes(action.step) or "destination" not in action.work:
+        _give_up(connection, action, message, details, now)
+        return None
+    server = _server_of(connection, action)
+    work = {**action.work, "failure": {"message": message, "details": details}}
+    on_host = host_of_step(kind.undo, server.host, work)
+    columns = _queued(kind.undo, on_host, action.epoch + 1, now, dispatch) | {"work": work, "message": message}
+    if not actions.change(connection, action.id, columns, epoch=action.epoch, states=_OPEN):
+        raise Stale(f"action {action.id} is past epoch {action.epoch}")
+    servers.update(connection, server.id, held_by=action.id, task_state=kind.undo.task_state, updated_at=now)
+    moved = msgspec.structs.replace(
+        action, epoch=action.epoch + 1, step=kind.undo.name, on_host=on_host, work=work, state=ActionState.PENDING
+    )
+    return step_message(moved, server)
+
+
+def _failure(action: Action) -> tuple[str, str]:
+    """Why the action had turned back."""
+    failure = action.work.get("failure", {})
+    return failure.get("message", ""), failure.get("details", "")
 
 
 def _give_up(connection: Connection, action: Action, message: str, details: str, now: int) -> None:
@@ -382,8 +441,7 @@ def take_over(
 ) -> Outgoing | None:
     """Apply the sweep's remedy to a late action. Raises ``Stale`` if somebody was faster."""
     if remedy is Remedy.FAIL:
-        _give_up(connection, action, message, "", now)
-        outgoing = None
+        outgoing = _turn_back(connection, action, message, "", now, dispatch)
     elif remedy is Remedy.RESCHEDULE:
         outgoing = _reschedule(connection, action, now, dispatch, message)
     else:
@@ -392,20 +450,28 @@ def take_over(
     return outgoing
 
 
-def _again(connection: Connection, action: Action, remedy: Remedy, now: int, dispatch: int) -> Outgoing:
-    """The step once more, or the one after it. Raises ``Stale``."""
-    step = KINDS[action.kind].step(action.step)
+def _again(connection: Connection, action: Action, remedy: Remedy, now: int, dispatch: int) -> Outgoing | None:
+    """The step once more, or the one after it; None if there is none. Raises ``Stale``."""
+    kind = KINDS[action.kind]
+    step = kind.step(action.step)
     if remedy is Remedy.SKIP:
-        step = KINDS[action.kind].after(action.step) or step
+        following, server = (None, None) if kind.undoes(action.step) else _pass(connection, action, now)
+        if following is None:
+            _end_skipped(connection, action, now)
+            return None
+        step = following
+    else:
+        server = _server_of(connection, action)
+    assert server is not None
     # A pending step keeps its epoch: the first message may still be waiting in a long queue, and whoever
     # comes first, it or its copy, takes the lease. A running one is fenced off.
     epoch = action.epoch if action.state == ActionState.PENDING and remedy is Remedy.RESEND else action.epoch + 1
-    server = _server_of(connection, action)
     on_host = host_of_step(step, server.host, action.work)
     columns = _queued(step, on_host, epoch, now, dispatch)
-    if step.name == action.step:
+    same = step.name == action.step
+    if same:
         columns["attempts"] = action.attempts
-    if action.state == ActionState.PENDING:
+    if same and action.state == ActionState.PENDING:
         columns["updated_at"] = action.updated_at  # since when it waits; the waits between copies double
         columns["lease_until"] = now + resend_delay(now - action.updated_at, dispatch)
     # The lease is compared too: a resend keeps the epoch, and several conductors sweep the same list.
@@ -421,3 +487,13 @@ def _again(connection: Connection, action: Action, remedy: Remedy, now: int, dis
         raise Stale(f"action {action.id} is past epoch {action.epoch}")
     moved = msgspec.structs.replace(action, step=step.name, on_host=on_host, epoch=epoch, state=ActionState.PENDING)
     return step_message(moved, server)
+
+
+def _end_skipped(connection: Connection, action: Action, now: int) -> None:
+    """The last step was not worth waiting for: the action ends without it, as it would have with it. Raises ``Stale``."""
+    if KINDS[action.kind].undoes(action.step):
+        _give_up(connection, action, *_failure(action), now)
+    elif _end(connection, action.id, action.epoch, _OPEN, ActionState.SUCCEEDED, None, now):
+        _succeed(connection, action, None, now)
+    else:
+        raise Stale(f"action {action.id} is past epoch {action.epoch}")

@@ -4,7 +4,8 @@ Always changed in the transaction that changes the server, by conditional update
 slot are told apart by the database, nothing is counted twice and nothing has to be healed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -41,21 +42,37 @@ _RETURN = (
 )
 _ALLOCATE = allocations.insert()
 _ALLOCATIONS_OF = sa.select(allocations).where(allocations.c.server_id == sa.bindparam("of_server"))
+_HELD_BY = sa.select(allocations).where(allocations.c.consumer == sa.bindparam("of_consumer"))
 _FREE = allocations.delete().where(
-    allocations.c.server_id == sa.bindparam("of_server"), allocations.c.host == sa.bindparam("on_host")
+    allocations.c.consumer == sa.bindparam("of_consumer"), allocations.c.host == sa.bindparam("on_host")
+)
+_RENAME = (
+    allocations.update()
+    .where(allocations.c.consumer == sa.bindparam("of_consumer"))
+    .values(consumer=sa.bindparam("new_consumer"))
 )
 
 
-def claim(connection: Connection, *, server_id: str, project_id: str, host: str, need: Need, now: int) -> bool:
-    """Take what the server needs from the host, or False if it no longer fits."""
+def claim(
+    connection: Connection,
+    *,
+    server_id: str,
+    project_id: str,
+    host: str,
+    need: Need,
+    now: int,
+    held_by: str | None = None,
+) -> bool:
+    """Take what the server needs from the host, or False if it no longer fits. ``held_by``: the move that may bring it there."""
     amounts = {"vcpus_needed": need.vcpus, "memory_needed": need.memory_mb, "disk_needed": need.disk_gb}
     if connection.execute(_CLAIM, {"on_host": host, **amounts}).rowcount != 1:
         return False
     connection.execute(
         _ALLOCATE,
         {
-            "server_id": server_id,
+            "consumer": held_by or server_id,
             "host": host,
+            "server_id": server_id,
             "project_id": project_id,
             "vcpus": need.vcpus,
             "memory_mb": need.memory_mb,
@@ -68,10 +85,31 @@ def claim(connection: Connection, *, server_id: str, project_id: str, host: str,
 
 def give_back(connection: Connection, server_id: str) -> None:
     """Return all that a server has claimed, on whatever host. Nothing happens if it has claimed nothing."""
-    for row in connection.execute(_ALLOCATIONS_OF, {"of_server": server_id}).all():
-        if connection.execute(_FREE, {"of_server": server_id, "on_host": row.host}).rowcount == 1:
+    _return(connection, connection.execute(_ALLOCATIONS_OF, {"of_server": server_id}).all())
+
+
+def let_go(connection: Connection, consumer: str) -> None:
+    """Return what one consumer has claimed: a server where it is, or a move at its other side."""
+    _return(connection, connection.execute(_HELD_BY, {"of_consumer": consumer}).all())
+
+
+def _return(connection: Connection, rows: Sequence[sa.Row[Any]]) -> None:
+    for row in rows:
+        if connection.execute(_FREE, {"of_consumer": row.consumer, "on_host": row.host}).rowcount == 1:
             amounts = {"vcpus_needed": row.vcpus, "memory_needed": row.memory_mb, "disk_needed": row.disk_gb}
             connection.execute(_RETURN, {"on_host": row.host, **amounts})
+
+
+def change_places(connection: Connection, server_id: str, move: str) -> None:
+    """The server's own claim becomes the one that the move holds, and the held one its own."""
+    for consumer, becomes in ((server_id, f"{move} away"), (move, server_id), (f"{move} away", move)):
+        connection.execute(_RENAME, {"of_consumer": consumer, "new_consumer": becomes})
+
+
+def held_elsewhere(connection: Connection, server_id: str) -> list[str]:
+    """The hosts on which a move holds something for the server."""
+    rows = connection.execute(_ALLOCATIONS_OF, {"of_server": server_id}).all()
+    return [row.host for row in rows if row.consumer != server_id]
 
 
 _u = quota_usages.c
@@ -111,10 +149,18 @@ def usages(connection: Connection, project_id: str) -> dict[str, int]:
 
 
 def use_quota(
-    connection: Connection, project_id: str, amounts: Mapping[str, int], defaults: Mapping[str, int]
+    connection: Connection,
+    project_id: str,
+    amounts: Mapping[str, int],
+    defaults: Mapping[str, int],
+    *,
+    limited: bool = True,
 ) -> None:
-    """Count new use against the project's limits. Raises ``QuotaExceeded`` naming each resource that would not fit."""
-    allowed = limits(connection, project_id, defaults)
+    """Count new use against the project's limits. Raises ``QuotaExceeded`` naming each resource that would not fit.
+
+    Not ``limited``: what is there is counted, whatever the limits say.
+    """
+    allowed = limits(connection, project_id, defaults) if limited else {}
     for resource in sorted(amounts):  # one order for all, so that two requests never wait for each other
         values = {
             "of_project": project_id,

@@ -1,7 +1,7 @@
-"""What the end of an action means for the ledger and the server's row, by kind, beyond what its ``Kind`` says.
+"""What the end of an action, or of a step of it, means for the ledger and the server's row, beyond what its ``Kind`` says.
 
-Each function runs in the transaction that ends the action and returns the columns of ``servers`` it sets. ``database/engine.py``
-calls them; a kind that is missing here needs nothing.
+Each function runs in the transaction that ends the action or the step and returns the columns of ``servers`` it sets.
+``database/engine.py`` calls them; a kind that is missing here needs nothing.
 """
 
 from collections.abc import Callable
@@ -9,12 +9,19 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from kilonova.database import addresses, ledger, port_groups, servers
+from kilonova.database import addresses, console_tokens, ledger, moves, port_groups, server_passwords, servers
 from kilonova.database.outgoing import quota_of
 from kilonova.model.action import Action
 from kilonova.model.kinds.create import CREATE
 from kilonova.model.kinds.delete import DELETE
+from kilonova.model.kinds.evacuate import EVACUATE
 from kilonova.model.kinds.interfaces import ATTACH_INTERFACE, DETACH_INTERFACE, asked_for, without
+from kilonova.model.kinds.live_migration import LIVE_MIGRATION
+from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
+from kilonova.model.kinds.soft_delete import RESTORE, SOFT_DELETE
+from kilonova.model.kinds.unshelve import SHELVE_OFFLOAD, UNSHELVE, UNSHELVE_IN_PLACE
+from kilonova.model.migration import MigrationStatus
+from kilonova.model.server import PowerState, VmState
 
 Outcome = Callable[[Connection, Action, int], dict[str, Any]]
 
@@ -31,22 +38,43 @@ def undone(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     return outcome(connection, action, now) if outcome else {}
 
 
+def passed(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """The action's current step has succeeded, or was skipped, and another one follows."""
+    outcome = _PASSED.get((action.kind, action.step))
+    return outcome(connection, action, now) if outcome else {}
+
+
 def _created(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     return {"launched_at": now}
 
 
-def _not_created(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+def _on_no_host(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """What was claimed is given back, and the server is on no host."""
     ledger.give_back(connection, action.server_id)
     return {"host": None}
+
+
+def _unshelved(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    return {"launched_at": now, "shelved_image_id": None}
 
 
 def _deleted(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     """Everything the server held is given back."""
     server = servers.find(connection, action.server_id)
-    if server is not None and server.deleted_at is None:
-        ledger.give_back(connection, action.server_id)
+    if server is None or server.deleted_at is not None:
+        return {}
+    ended = moves.ended(connection, server, now)
+    console_tokens.forget_server(connection, server.id)
+    server_passwords.clear(connection, server.id)
+    return {"deleted_at": now, "terminated_at": now, "host": None, "soft_deleted_at": None, **ended}
+
+
+def _put_away(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """A soft-deleted server keeps its host and its addresses, and counts no more."""
+    server = servers.find(connection, action.server_id)
+    if server is not None:
         ledger.drop_quota(connection, server.project_id, quota_of(server.flavor))
-    return {"deleted_at": now, "terminated_at": now, "host": None}
+    return {"soft_deleted_at": now}
 
 
 def _unplugged(connection: Connection, action: Action, now: int) -> dict[str, Any]:
@@ -63,9 +91,56 @@ def _unplugged(connection: Connection, action: Action, now: int) -> dict[str, An
     }
 
 
+def _restored_but_off(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """It counts again since it was asked for; its guest did not come up."""
+    return {"vm_state": str(VmState.STOPPED), "power_state": int(PowerState.SHUTDOWN)}
+
+
+def _departed(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    moves.stage(connection, action, MigrationStatus.POST_MIGRATING, now)
+    return {}
+
+
+def _received(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    moves.stage(connection, action, MigrationStatus.RUNNING, now)
+    return {}
+
+
+def _retreated(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    return moves.went_back(connection, action)
+
+
 _SUCCEEDED: dict[str, Outcome] = {
     CREATE.name: _created,
     DELETE.name: _deleted,
+    RESIZE.name: moves.resized,
+    MIGRATE.name: moves.resized,
+    CONFIRM.name: moves.confirmed,
+    REVERT.name: moves.reverted,
+    EVACUATE.name: moves.evacuated,
+    LIVE_MIGRATION.name: moves.migrated_live,
+    SHELVE_OFFLOAD.name: _on_no_host,
+    UNSHELVE.name: _unshelved,
+    UNSHELVE_IN_PLACE.name: _unshelved,
+    SOFT_DELETE.name: _put_away,
     DETACH_INTERFACE.name: _unplugged,
 }
-_UNDONE: dict[str, Outcome] = {CREATE.name: _not_created, ATTACH_INTERFACE.name: _unplugged}
+_UNDONE: dict[str, Outcome] = {
+    CREATE.name: _on_no_host,
+    RESIZE.name: moves.not_resized,
+    MIGRATE.name: moves.not_resized,
+    CONFIRM.name: moves.still_resized,
+    REVERT.name: moves.still_resized,
+    EVACUATE.name: moves.not_evacuated,
+    LIVE_MIGRATION.name: moves.not_migrated_live,
+    UNSHELVE.name: _on_no_host,
+    RESTORE.name: _restored_but_off,
+    ATTACH_INTERFACE.name: _unplugged,
+}
+_PASSED: dict[tuple[str, str], Outcome] = {
+    (RESIZE.name, "depart"): _departed,
+    (MIGRATE.name, "depart"): _departed,
+    (REVERT.name, "retreat"): _retreated,
+    (LIVE_MIGRATION.name, "receive"): _received,
+    (LIVE_MIGRATION.name, "transfer"): moves.handed_over,
+}

@@ -13,10 +13,11 @@ from kilonova.messaging.contract import (
     ScheduleServer,
     compute_queue,
 )
-from kilonova.model.action import Action, Performer
+from kilonova.model.action import Action, Performer, host_of_step
 from kilonova.model.context import RequestContext
-from kilonova.model.guest import GuestSpec, Nic
+from kilonova.model.guest import GuestSpec, InjectedFile, Nic
 from kilonova.model.kinds.catalog import KINDS
+from kilonova.model.kinds.create import CREATE, SCHEDULE
 from kilonova.model.placement import REQUESTED_HOST
 from kilonova.model.server import Server
 
@@ -29,9 +30,10 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     context: RequestContext
 
 
-def guest_spec(server: Server, epoch: int = 0) -> GuestSpec:
-    """The server as a hypervisor is told of it; the image ticket is added when the build begins."""
-    flavor = server.flavor
+def guest_spec(server: Server, epoch: int = 0, action: Action | None = None) -> GuestSpec:
+    """The server as a hypervisor is told of it, or as ``action`` will have it; the image ticket comes when the build begins."""
+    work = {} if action is None else action.work
+    flavor = server.flavor if action is None else flavor_after(server, action.input)
     return GuestSpec(
         server_id=server.id,
         name=server.name,
@@ -46,15 +48,24 @@ def guest_spec(server: Server, epoch: int = 0) -> GuestSpec:
         nics=[msgspec.convert(nic, Nic) for nic in server.addresses],
         metadata=server.metadata,
         user_data=server.user_data,
+        files=[InjectedFile(path=file["path"], contents=file["contents"]) for file in server.personality or []],
         key_name=server.key_name,
         public_key=server.public_key,
-        availability_zone=server.availability_zone,
+        availability_zone=work.get("zone", server.availability_zone),
         launch_index=server.launch_index,
         config_drive=True,  # asked for or not: nothing on the wire tells a guest its address and keys (decision 0032)
         extra_specs=flavor.get("extra_specs", {}),
         properties=(server.image or {}).get("properties", {}),
         epoch=epoch,
+        stays_off=work.get("stays_off", False),
+        stays_paused=work.get("stays_paused", False),
     )
+
+
+def flavor_after(server: Server, asked: dict[str, Any]) -> dict[str, Any]:
+    """The flavor a server has, or will have once what was ``asked`` of an action is done."""
+    flavor: dict[str, Any] = asked.get("flavor", server.flavor)
+    return flavor
 
 
 def need_of(flavor: dict[str, Any]) -> Need:
@@ -72,8 +83,13 @@ def quota_of(flavor: dict[str, Any], count: int = 1) -> dict[str, int]:
     return {"instances": count, "cores": flavor["vcpus"] * count, "ram": flavor["memory_mb"] * count}
 
 
-def schedule_request(action_id: str, epoch: int, server: Server, excluded_hosts: list[str]) -> ScheduleServer:
-    """The request to find a host for a server."""
+def schedule_request(
+    action_id: str,
+    epoch: int,
+    server: Server,
+    excluded_hosts: list[str],
+) -> ScheduleServer:
+    """The request to find a host for a new server."""
     return ScheduleServer(
         action_id=action_id,
         epoch=epoch,
@@ -86,12 +102,34 @@ def schedule_request(action_id: str, epoch: int, server: Server, excluded_hosts:
     )
 
 
+def _reschedule_request(action: Action, server: Server) -> ScheduleServer:
+    """The request to find a host for a server that was on one before: not the one it is to leave."""
+    leaves = action.work.get("leaves")
+    return ScheduleServer(
+        action_id=action.id,
+        epoch=action.epoch,
+        kind=action.kind,
+        guest=guest_spec(server, action.epoch, action),
+        need=need_of(flavor_after(server, action.input)),
+        availability_zone=server.requested_zone,
+        requested_host=action.input.get("host"),
+        forced=action.input.get("force", False),
+        excluded_hosts=[*action.excluded_hosts, leaves] if leaves else action.excluded_hosts,
+        hints=server.scheduler_hints,
+        input=action.input,
+        work=action.work,
+    )
+
+
 def step_message(action: Action, server: Server) -> Outgoing:
     """The message that asks for the action's current step."""
     step = KINDS[action.kind].step(action.step)
     context = RequestContext(request_id=action.request_id, traceparent=action.traceparent)
     if step.performer is Performer.SCHEDULER:
-        request = schedule_request(action.id, action.epoch, server, action.excluded_hosts)
+        if action.kind == CREATE.name:
+            request = schedule_request(action.id, action.epoch, server, action.excluded_hosts)
+        else:
+            request = _reschedule_request(action, server)
         return Outgoing(queue=SCHEDULER, message=request, context=context)
     message = PerformStep(
         action_id=action.id,
@@ -99,9 +137,29 @@ def step_message(action: Action, server: Server) -> Outgoing:
         step=action.step,
         epoch=action.epoch,
         server_id=server.id,
-        guest=guest_spec(server, action.epoch),
+        guest=guest_spec(server, action.epoch, action),
         input=action.input,
         work=action.work,
     )
     queue = CONDUCTOR if step.performer is Performer.CONDUCTOR else compute_queue(action.on_host or "")
     return Outgoing(queue=queue, message=message, context=context)
+
+
+def placed(request: ScheduleServer, host: str, zone: str, context: RequestContext) -> Outgoing:
+    """The message for the step behind the scheduler's, made from the request alone: nothing has to be read again."""
+    kind = KINDS[request.kind]
+    step = kind.after(SCHEDULE.name)
+    assert step is not None
+    work = {**request.work, "destination": host, "zone": zone} if kind.moves else request.work
+    message = PerformStep(
+        action_id=request.action_id,
+        kind=kind.name,
+        step=step.name,
+        epoch=request.epoch + 1,
+        server_id=request.guest.server_id,
+        guest=request.guest,
+        input=request.input,
+        work=work,
+    )
+    on_host = host_of_step(step, host, work)
+    return Outgoing(queue=compute_queue(on_host or ""), message=message, context=context)

@@ -33,6 +33,7 @@ server_migrations = table(  # every move of a server to another host or flavor; 
     sa.Column("updated_at", Moment, nullable=False),
     sa.Index("ix_server_migrations_listing", "created_at", "id"),
     sa.Index("ix_server_migrations_server", "server_id", "status"),
+    sa.Index("ix_server_migrations_source", "source_compute", "status"),
     sa.Index("ix_server_migrations_action", "action_id"),
     sa.Index("ix_server_migrations_project", "project_id", "created_at"),
     sa.Index("ix_server_migrations_changes", "updated_at"),

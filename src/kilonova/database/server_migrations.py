@@ -4,6 +4,7 @@ A row is written in the transaction that admits the action it belongs to, and ch
 that history and server never disagree. Nothing here begins or ends a transaction.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from sqlalchemy.engine import Connection
 from kilonova.database.tables import flavors
 from kilonova.database.tables import server_migrations as table
 from kilonova.model.errors import Invalid
-from kilonova.model.migration import LIVE_IN_PROGRESS, Migration, MigrationStatus, MigrationType, Wish
+from kilonova.model.migration import ENDS, LIVE_IN_PROGRESS, Migration, MigrationStatus, MigrationType, Wish
 from kilonova.model.server import Server
 
 _m = table.c
@@ -92,6 +93,23 @@ def change(
 def change_of_action(connection: Connection, action_id: str, *, now: int, **values: Any) -> None:
     """Set columns of the move that an action performs; nothing happens if it performs none."""
     connection.execute(table.update().where(_m.action_id == action_id).values(**values, updated_at=now))
+
+
+def abandon(connection: Connection, server_id: str, now: int) -> None:
+    """The server is gone: none of its moves goes on."""
+    statement = table.update().where(_m.server_id == server_id, _m.status.not_in([str(end) for end in ENDS]))
+    connection.execute(statement.values(status=str(MigrationStatus.ERROR), updated_at=now))
+
+
+def left_behind(connection: Connection, host: str, guests: Sequence[str], now: int) -> None:
+    """Evacuations from a host that is back are complete once it has none of their guests any more."""
+    statement = table.update().where(
+        _m.source_compute == host,
+        _m.migration_type == str(MigrationType.EVACUATION),
+        _m.status == str(MigrationStatus.DONE),
+        _m.server_id.not_in(guests),
+    )
+    connection.execute(statement.values(status=str(MigrationStatus.COMPLETED), updated_at=now))
 
 
 def latest(connection: Connection, server_id: str, *within: MigrationStatus) -> Migration | None:

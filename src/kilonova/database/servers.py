@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kilonova.database.tables import servers
+from kilonova.database.tables import actions, allocations, servers
 from kilonova.model.errors import Invalid, NotFound
 from kilonova.model.server import Server, VmState, tasks_of, vm_states_of
 
@@ -26,6 +26,7 @@ _STRANDED = (
     )
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
+_LIVE = _s.deleted_at.is_(None)
 _UPDATES: dict[tuple[str, ...], sa.Update] = {}
 
 
@@ -55,9 +56,41 @@ def on_host(connection: Connection, host: str) -> list[Server]:
     return [_server(row) for row in connection.execute(_ON_HOST, {"on_host": host})]
 
 
+def with_claims_on(connection: Connection, host: str) -> list[Server]:
+    """The servers that may have a guest on a host: those that belong there, and those that a move brings or takes from there."""
+    claimed = sa.select(allocations.c.server_id).where(allocations.c.host == host)
+    query = sa.select(servers).where(_s.deleted_at.is_(None), sa.or_(_s.host == host, _s.id.in_(claimed)))
+    return [Server(**row._mapping) for row in connection.execute(query.order_by(_s.seq))]
+
+
 def stranded(connection: Connection, most: int) -> list[str]:
     """Servers that ended in ERROR on no host and still have addresses."""
     return [row.id for row in connection.execute(_STRANDED, {"most": most})]
+
+
+def reclaimable(connection: Connection, before: int, most: int) -> list[Server]:
+    """Servers that were soft-deleted before a moment and that nothing changes now, the oldest first."""
+    query = sa.select(servers).where(
+        _s.soft_deleted_at < before, _s.vm_state == str(VmState.SOFT_DELETED), _s.action_id.is_(None)
+    )
+    rows = connection.execute(query.order_by(_s.soft_deleted_at).limit(most))
+    return [Server(**row._mapping) for row in rows]
+
+
+def unconfirmed(connection: Connection, before: int, most: int) -> list[Server]:
+    """Servers that were moved before a moment, await confirmation, and that nothing changes now."""
+    query = sa.select(servers).where(_s.vm_state == str(VmState.RESIZED), _s.action_id.is_(None), _LIVE)
+    found = (Server(**row._mapping) for row in connection.execute(query.order_by(_s.seq)))
+    return [server for server in found if (server.resized_from or {}).get("since", before + 1) <= before][:most]
+
+
+def to_offload(connection: Connection, before: int, most: int) -> list[Server]:
+    """Shelved servers that are still on a host, that nothing changes now, and whose last action ended before a moment."""
+    last = sa.select(sa.func.max(actions.c.finished_at)).where(actions.c.server_id == _s.id).scalar_subquery()
+    query = sa.select(servers).where(
+        _s.vm_state == str(VmState.SHELVED), _s.action_id.is_(None), _s.host.is_not(None), _LIVE, last <= before
+    )
+    return [Server(**row._mapping) for row in connection.execute(query.order_by(_s.seq).limit(most))]
 
 
 def forget_addresses(connection: Connection, server_id: str) -> None:
@@ -176,7 +209,9 @@ def _filtered(query: sa.Select[Any], asked: Listing) -> sa.Select[Any]:
     if asked.project_id is not None:
         query = query.where(_s.project_id == asked.project_id)
     if asked.deleted is not None:
-        query = query.where(_s.deleted_at.is_not(None) if asked.deleted else _s.deleted_at.is_(None))
+        query = query.where(_DELETED if asked.deleted else _s.deleted_at.is_(None))
+    if asked.deleted is False and not _asks_for_soft_deleted(asked):
+        query = query.where(_s.vm_state != str(VmState.SOFT_DELETED))
     for column, value in asked.match.items():
         query = query.where(_s[column].in_(value) if isinstance(value, list) else _s[column] == value)
     for column, value in asked.like.items():
@@ -193,6 +228,16 @@ def _filtered(query: sa.Select[Any], asked: Listing) -> sa.Select[Any]:
         fragment = msgspec.json.encode(key).decode() + ":" + msgspec.json.encode(value).decode()
         query = query.where(sa.cast(_s.metadata, sa.Text).contains(fragment, autoescape=True))
     return query
+
+
+_DELETED = sa.or_(_s.deleted_at.is_not(None), _s.vm_state == str(VmState.SOFT_DELETED))
+
+
+def _asks_for_soft_deleted(asked: Listing) -> bool:
+    """Soft-deleted servers are listed with the deleted ones, or by their name: a user takes them for gone."""
+    wanted = [state for word in asked.status for state in vm_states_of(word)]
+    matched = asked.match.get("vm_state", [])
+    return VmState.SOFT_DELETED in (*wanted, *(matched if isinstance(matched, list) else [matched]))
 
 
 def _tagged(how: str, words: list[str]) -> sa.ColumnElement[bool]:

@@ -47,6 +47,7 @@ servers = _table(
     sa.Column("key_name", Name),
     sa.Column("public_key", LongText),
     sa.Column("user_data", LongText),
+    sa.Column("personality", Json),
     sa.Column("config_drive", sa.Boolean, nullable=False, default=False),
     sa.Column("metadata", Json, nullable=False),
     sa.Column("tags", Json, nullable=False),
@@ -61,20 +62,27 @@ servers = _table(
     sa.Column("access_ip_v6", sa.String(39)),
     sa.Column("disk_config", sa.String(16), nullable=False, default="MANUAL"),
     sa.Column("locked", sa.Boolean, nullable=False, default=False),
+    sa.Column("locked_by", sa.String(16)),  # owner or admin
     sa.Column("locked_reason", Name),
     sa.Column("progress", sa.Integer, nullable=False, default=0),
     sa.Column("fault", Json),
     sa.Column("action_id", Id),  # the one action that is changing it now
+    sa.Column("charged", Json),  # quota it is charged with while it may get another flavor; NULL: as its own says
+    sa.Column("resized_from", Json),  # where it goes back to unless its move is confirmed
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment),
     sa.Column("launched_at", Moment),
     sa.Column("terminated_at", Moment),
     sa.Column("deleted_at", Moment),
+    sa.Column("soft_deleted_at", Moment),  # since when it waits to be restored or reclaimed
+    sa.Column("shelved_image_id", Id),  # what a shelved server is made of again
     sa.Index("ix_servers_listing", "project_id", "deleted_at", "created_at", "seq"),
     sa.Index("ix_servers_all", "deleted_at", "created_at", "seq"),
     sa.Index("ix_servers_host", "host", "deleted_at"),
+    sa.Index("ix_servers_state", "vm_state", "deleted_at"),
     sa.Index("ix_servers_name", "project_id", "name"),
     sa.Index("ix_servers_changes", "project_id", "updated_at"),
+    sa.Index("ix_servers_soft_deleted", "soft_deleted_at"),
 )
 
 actions = _table(
@@ -126,14 +134,16 @@ action_events = _table(
 
 allocations = _table(
     "allocations",
-    sa.Column("server_id", Id, primary_key=True),
+    sa.Column("consumer", Id, primary_key=True),  # the server where it is; its move where it comes from or may go to
     sa.Column("host", Name, primary_key=True),
+    sa.Column("server_id", Id, nullable=False),
     sa.Column("project_id", Id, nullable=False),
     sa.Column("vcpus", sa.Integer, nullable=False),
     sa.Column("memory_mb", sa.Integer, nullable=False),
     sa.Column("disk_gb", sa.Integer, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Index("ix_allocations_host", "host"),
+    sa.Index("ix_allocations_server", "server_id"),
 )
 
 quota_usages = _table(

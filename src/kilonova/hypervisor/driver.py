@@ -15,7 +15,16 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from kilonova.model.diagnostics import GuestDiagnostics
-from kilonova.model.guest import Capabilities, Guest, GuestSpec, GuestState, HostResources, ImageTicket, Nic
+from kilonova.model.guest import (
+    Capabilities,
+    Guest,
+    GuestCommand,
+    GuestSpec,
+    GuestState,
+    HostResources,
+    ImageTicket,
+    Nic,
+)
 
 Progress = Callable[[str], None]
 """Told the name of each stage as it begins (``image``, ``disk``, ``network``, ``process``)."""
@@ -49,7 +58,18 @@ class Driver(Protocol):
         ...
 
     async def release(self, server_id: str) -> None:
-        """Let a prepared guest run; nothing happens if it runs already. ``NotFound`` if there is none."""
+        """Let a prepared guest run; nothing happens if it runs already. ``NotFound`` if there is none.
+
+        One whose spec says ``stays_off`` is off from then on instead, and has not run.
+        """
+        ...
+
+    async def move(self, server_id: str, ticket: str) -> None:
+        """Hand a running or paused guest over to one that waits (``Guest.incoming``) on another host.
+
+        After it the guest is ``MOVED``: it stands here, and ``release`` lets it go on if the other one will not. Cancelled or
+        failed (``HostFault``), it has gone on all the time. A guest that is paused meanwhile is handed over soon.
+        """
         ...
 
     async def destroy(self, server_id: str) -> None:
@@ -57,7 +77,7 @@ class Driver(Protocol):
         ...
 
     async def power_on(self, server_id: str) -> None:
-        """Start a guest that is off, from its own disk."""
+        """Start a guest that is off, from its own disk; a paused or suspended one goes on where it was."""
         ...
 
     async def power_off(self, server_id: str, grace: float) -> None:
@@ -73,6 +93,21 @@ class Driver(Protocol):
 
         A guest that runs is asked to let go of a card, and may refuse (``HostFault``); then it still has it.
         """
+        ...
+
+    async def set_paused(self, server_id: str, paused: bool) -> None:
+        """Stop the processors of a running guest, or let those of a paused one go on. ``Conflict`` for one that is off."""
+        ...
+
+    async def suspend(self, server_id: str) -> None:
+        """Keep a running or paused guest's memory on disk and free the rest; ``power_on`` goes on where it was.
+
+        A ``power_off`` or ``reboot`` of a suspended guest throws its memory away.
+        """
+        ...
+
+    async def command(self, server_id: str, command: GuestCommand) -> None:
+        """Do something inside a guest that is up. ``Unsupported`` if this driver cannot, ``Conflict`` if it is off."""
         ...
 
     async def console_output(self, server_id: str, lines: int | None) -> str:

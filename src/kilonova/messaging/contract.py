@@ -60,12 +60,20 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScheduleServer(Message, frozen=True, kw_only=True):
-    """Choose a host, claim it, and pass the guest on to it. ``excluded_hosts`` have failed it already."""
+    """Choose a host, claim it, and pass the guest on to it. ``excluded_hosts`` have failed it already, or it is to leave them.
+
+    ``forced``: the requested host is taken if it is there and has room, whatever else speaks against it. ``input`` and
+    ``work`` are those of the action, for whoever performs its next step.
+    """
 
     action_id: str
     epoch: int
     guest: GuestSpec
     need: Need
+    kind: str = "create"
+    forced: bool = False
+    input: dict[str, Any] = {}
+    work: dict[str, Any] = {}
     availability_zone: str | None = None
     requested_host: str | None = None
     excluded_hosts: list[str] = []
@@ -124,12 +132,21 @@ class StepRefused(Message, frozen=True, kw_only=True):
     reason: str
 
 
+class MoveProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a live migration is, in bytes; None: not known."""
+
+    memory_total: int | None = None
+    memory_processed: int | None = None
+    memory_remaining: int | None = None
+
+
 class ReportProgress(Message, frozen=True, kw_only=True):
-    """Where the step is: shown as the server's task_state; optional."""
+    """Where the step is: shown as the server's task_state; optional. With ``move`` the answer says what an operator wishes."""
 
     action_id: str
     epoch: int
     task_state: str
+    move: MoveProgress | None = None
 
 
 class FinishStep(Message, frozen=True, kw_only=True):
@@ -161,10 +178,11 @@ class FailStep(Message, frozen=True, kw_only=True):
 
 
 class Verdict(Message, frozen=True, kw_only=True):
-    """The database's word on a report. Not accepted: a successor took over; undo your own work."""
+    """The database's word on a report. Not accepted: a successor took over; undo your own work. ``wish``: an operator's."""
 
     accepted: bool
     reason: str = ""
+    wish: str = ""
 
 
 class RunningStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,13 +230,15 @@ class ListHostWork(Message, frozen=True, kw_only=True):
 
 
 class ServerOnHost(msgspec.Struct, frozen=True, kw_only=True):
-    """What the database says of one server of a host. ``busy``: an action is changing it now."""
+    """What the database says of one server of a host. ``busy``: an action is changing it now, or what is here is the other side
+    of a move; it is left alone. ``fenced``: its guest here must not run, as the server is being evacuated."""
 
     server_id: str
     vm_state: str
     power_state: int
     busy: bool
     guest: GuestSpec
+    fenced: bool = False
 
 
 class HostWork(Message, frozen=True, kw_only=True):

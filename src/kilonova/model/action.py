@@ -45,6 +45,7 @@ class Place(StrEnum):
     HOST = "host"  # the one the server is on
     SOURCE = "source"  # where a move begins: ``work["source"]``
     DESTINATION = "destination"  # where it goes to: ``work["destination"]``
+    COPY = "copy"  # where a delete finds that something else is held: ``work["copy"]``
 
 
 class Remedy(StrEnum):
@@ -62,7 +63,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     ``undo`` is in words because it is carried out where the step was: by the performer itself when it fails or
     finds its epoch stale, by the conductor's ledger for what it holds in the database, by reconcile for a host that
     died. ``if_host_lost``: what the sweep does when the host is gone for good. ``provides``: with the leave to begin come the
-    server's addresses and the right to fetch its image.
+    server's addresses, bound to the step's host, and the right to fetch its image; ``rebinds``: the addresses only.
+    ``forward_only``: there is no way back any more, so it is tried again instead of failing.
     """
 
     name: str
@@ -72,6 +74,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     place: Place = Place.HOST
     if_host_lost: Remedy = Remedy.FAIL
     provides: bool = False
+    rebinds: bool = False
+    forward_only: bool = False
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +85,9 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     takes its place. ``outcome`` is the vm_state after success, None: as before (or what ``database/outcomes.py`` says).
     ``error_on_failure``: a failure puts the server in ERROR; otherwise it goes back to the state it had before.
     ``forward_only``: it never fails and is never undone, only tried again. ``needs_host``: there is nothing to do for a
-    server that is on no host.
+    server that is on no host. ``moves``: the host that the scheduler chooses is the move's destination, and the server stays
+    where it is until an outcome says otherwise. ``undo`` is performed after a failure behind the scheduler, before the end.
+    ``action`` is the name of Nova's instance action where the kind's is another.
     """
 
     name: str
@@ -93,16 +99,30 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     error_on_failure: bool = False
     forward_only: bool = False
     needs_host: bool = True
+    moves: bool = False
+    undo: Step | None = None
+    action: str = ""
 
     def step(self, name: str) -> Step:
         """The step of that name."""
+        if self.undo is not None and self.undo.name == name:
+            return self.undo
         return next(step for step in self.steps if step.name == name)
 
+    def undoes(self, name: str) -> bool:
+        """Whether the step of that name is the way back."""
+        return self.undo is not None and self.undo.name == name
+
     def after(self, name: str) -> Step | None:
-        """The step that follows, None after the last."""
+        """The step that follows, None after the last and on the way back."""
+        return next(iter(self.behind(name)), None)
+
+    def behind(self, name: str) -> tuple[Step, ...]:
+        """All steps that follow, in order."""
+        if self.undoes(name):
+            return ()
         names = [step.name for step in self.steps]
-        at = names.index(name) + 1
-        return self.steps[at] if at < len(names) else None
+        return self.steps[names.index(name) + 1 :]
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +155,15 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     started_at: int = 0
     updated_at: int = 0
     finished_at: int | None = None
+
+
+def next_step(kind: Kind, name: str, server_host: str | None, work: Mapping[str, Any]) -> Step | None:
+    """The step to go on with: a step of a host is left out if there is no such host and it is not worth waiting for."""
+    for step in kind.behind(name):
+        nowhere = step.performer is Performer.COMPUTE and host_of_step(step, server_host, work) is None
+        if not nowhere or step.if_host_lost is not Remedy.SKIP:
+            return step
+    return None
 
 
 def host_of_step(step: Step, server_host: str | None, work: Mapping[str, Any]) -> str | None:

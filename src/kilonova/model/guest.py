@@ -34,6 +34,7 @@ class Nic(msgspec.Struct, frozen=True, kw_only=True):
     the host's bridge for this network and ``host_address`` the address (with prefix) the bridge itself
     has on each host, so that the guest can be reached from there. ``more_addresses`` are the port's others,
     ``floating`` pairs of a floating address and the fixed one it stands for: users see both, drivers neither.
+    ``slot`` is its place in the guest for as long as it is there, whatever other cards come and go (None: as listed).
     """
 
     port_id: str
@@ -47,9 +48,17 @@ class Nic(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 1500
     bridge: str = ""
     host_address: str = ""
+    slot: int | None = None
     tag: str | None = None
     more_addresses: list[str] = []
     floating: list[tuple[str, str]] = []
+
+
+class InjectedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that the guest is to find at ``path``; ``contents`` are base64."""
+
+    path: str
+    contents: str
 
 
 class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +66,9 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     ``memory_mb`` and ``disk_gb``/``ephemeral_gb``/``swap_mb`` are in MiB and GiB; ``disk_gb`` 0 means the
     image's own virtual size. ``epoch`` is the fence of the action that prepares it: a driver stores it and
-    a later, staler preparation can be told from its successor's. ``properties`` are the image's.
+    a later, staler preparation can be told from its successor's. ``properties`` are the image's. ``stays_off``: it is not to run
+    when it is released, but to be off, like a server that was stopped before it was moved. ``incoming``: it goes on with the
+    memory of a running guest that is sent to it, paused if ``stays_paused``.
     """
 
     server_id: str
@@ -74,6 +85,7 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     nics: list[Nic] = []
     metadata: dict[str, str] = {}
     user_data: str | None = None
+    files: list[InjectedFile] = []
     key_name: str | None = None
     public_key: str | None = None
     admin_password: str | None = None
@@ -83,29 +95,45 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     extra_specs: dict[str, str] = {}
     properties: dict[str, str] = {}
     epoch: int = 0
+    stays_off: bool = False
+    stays_paused: bool = False
+    incoming: bool = False
 
 
 class GuestState(StrEnum):
     """What a guest is doing on its hypervisor.
 
     ``PREPARED`` is the state between "everything is ready" and its first instruction: disks made,
-    process up, processors stopped, never run. Only a guest whose start was confirmed leaves it.
+    process up, processors stopped, never run. Only a guest whose start was confirmed leaves it. A ``SUSPENDED`` guest is off
+    with its memory kept on disk: when it is powered on it goes on where it was. A ``MOVED`` one was handed over to another
+    host; it stands, and goes on only if the other one does not.
     """
 
     PREPARED = "prepared"
     RUNNING = "running"
     PAUSED = "paused"
+    SUSPENDED = "suspended"
     OFF = "off"
     CRASHED = "crashed"
+    MOVED = "moved"
+
+
+class GuestCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """Something to be done inside a guest that runs: ``nmi``, or ``set_password`` with the administrator's new one."""
+
+    verb: str
+    password: str = ""
 
 
 class Guest(msgspec.Struct, frozen=True, kw_only=True):
-    """A guest found on a hypervisor: whose it is, what it does, the epoch that prepared it."""
+    """A guest found on a hypervisor: whose it is, what it does, the epoch that prepared it. ``incoming`` is where it waits for
+    the memory of a running one."""
 
     server_id: str
     name: str
     state: GuestState
     epoch: int = 0
+    incoming: str = ""
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):

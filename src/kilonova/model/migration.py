@@ -45,6 +45,18 @@ LIVE_IN_PROGRESS = (
 """The states of a live migration that can still be looked at below its server."""
 
 
+ENDS = (
+    MigrationStatus.CONFIRMED,
+    MigrationStatus.REVERTED,
+    MigrationStatus.COMPLETED,
+    MigrationStatus.DONE,
+    MigrationStatus.CANCELLED,
+    MigrationStatus.FAILED,
+    MigrationStatus.ERROR,
+)
+"""The states in which a move is over."""
+
+
 class Wish(StrEnum):
     """What an operator asks of a live migration under way; its performer reads it from the row."""
 

@@ -28,7 +28,7 @@ def remedy(action: Action, *, host_up: bool, now: int, limits: Limits) -> Remedy
         if step.if_host_lost is Remedy.RESCHEDULE:
             return Remedy.RESCHEDULE if may_retry_elsewhere(action, limits) else Remedy.FAIL
         return step.if_host_lost
-    if exhausted and not kind.forward_only:
+    if exhausted and not (kind.forward_only or step.forward_only):
         return Remedy.FAIL
     return Remedy.RESEND
 

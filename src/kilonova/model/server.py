@@ -37,6 +37,33 @@ class TaskState(StrEnum):
     POWERING_OFF = "powering-off"
     REBOOTING = "rebooting"
     REBOOTING_HARD = "rebooting_hard"
+    REBUILDING = "rebuilding"
+    REBUILD_SPAWNING = "rebuild_spawning"
+    PAUSING = "pausing"
+    UNPAUSING = "unpausing"
+    SUSPENDING = "suspending"
+    RESUMING = "resuming"
+    RESCUING = "rescuing"
+    UNRESCUING = "unrescuing"
+    UPDATING_PASSWORD = "updating_password"
+    SOFT_DELETING = "soft-deleting"
+    RESTORING = "restoring"
+    IMAGE_SNAPSHOT_PENDING = "image_snapshot_pending"
+    IMAGE_SNAPSHOT = "image_snapshot"
+    IMAGE_PENDING_UPLOAD = "image_pending_upload"
+    IMAGE_UPLOADING = "image_uploading"
+    IMAGE_BACKUP = "image_backup"
+    SHELVING = "shelving"
+    SHELVING_IMAGE_PENDING_UPLOAD = "shelving_image_pending_upload"
+    SHELVING_IMAGE_UPLOADING = "shelving_image_uploading"
+    RESIZE_PREP = "resize_prep"
+    RESIZE_MIGRATING = "resize_migrating"
+    RESIZE_FINISH = "resize_finish"
+    RESIZE_REVERTING = "resize_reverting"
+    RESIZE_CONFIRMING = "resize_confirming"
+    MIGRATING = "migrating"
+    SHELVING_OFFLOADING = "shelving_offloading"
+    UNSHELVING = "unshelving"
 
 
 class PowerState(IntEnum):
@@ -65,7 +92,15 @@ _STATUS: dict[str, str] = {
     VmState.SHELVED_OFFLOADED: "SHELVED_OFFLOADED",
 }
 
+_RESIZING = (TaskState.RESIZE_PREP, TaskState.RESIZE_MIGRATING, TaskState.RESIZE_FINISH)
+_REBUILDING = (TaskState.REBUILDING, TaskState.REBUILD_SPAWNING)
 _TASK_STATUS: dict[tuple[str, str], str] = {
+    **{(vm, task): "RESIZE" for vm in (VmState.ACTIVE, VmState.STOPPED) for task in _RESIZING},
+    **{(vm, task): "REBUILD" for vm in (VmState.ACTIVE, VmState.STOPPED, VmState.ERROR) for task in _REBUILDING},
+    (VmState.ACTIVE, TaskState.UPDATING_PASSWORD): "PASSWORD",
+    (VmState.ACTIVE, TaskState.MIGRATING): "MIGRATING",
+    (VmState.PAUSED, TaskState.MIGRATING): "MIGRATING",
+    (VmState.RESIZED, TaskState.RESIZE_REVERTING): "REVERT_RESIZE",
     (VmState.ACTIVE, TaskState.REBOOTING): "REBOOT",
     (VmState.ACTIVE, TaskState.REBOOTING_HARD): "HARD_REBOOT",
     (VmState.STOPPED, TaskState.REBOOTING_HARD): "HARD_REBOOT",
@@ -98,7 +133,12 @@ def tasks_of(wanted: str) -> list[tuple[str, str]]:
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of ``servers``. Moments in microseconds since the epoch; ``addresses`` are ``model.guest.Nic`` as plain data."""
+    """One row of ``servers``. Moments in microseconds since the epoch; ``addresses`` are ``model.guest.Nic`` as plain data.
+
+    ``locked_by`` is ``owner`` or ``admin``; ``soft_deleted_at`` is set while a soft-deleted server waits for its end.
+    ``charged`` is what the project's quota is charged with if not what the flavor says; ``resized_from`` what a server that
+    awaits the confirmation of its move goes back to (``database/moves.py``).
+    """
 
     seq: int
     id: str
@@ -120,6 +160,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     key_name: str | None
     public_key: str | None
     user_data: str | None
+    personality: list[dict[str, str]] | None = None
     config_drive: bool
     metadata: dict[str, str]
     tags: list[str]
@@ -134,6 +175,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     access_ip_v6: str | None
     disk_config: str
     locked: bool
+    locked_by: str | None = None
     locked_reason: str | None
     progress: int
     fault: dict[str, Any] | None
@@ -143,6 +185,10 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     launched_at: int | None
     terminated_at: int | None
     deleted_at: int | None
+    soft_deleted_at: int | None = None
+    shelved_image_id: str | None = None
+    charged: dict[str, int] | None = None
+    resized_from: dict[str, Any] | None = None
 
     @property
     def status(self) -> str:

@@ -165,7 +165,8 @@ def bind(connection: Connection, ids: Ids, binding: Binding, requested: Sequence
     segments = _lock_networks(connection, binding, requested)
     have = {port.device_index: port for port in held.ports_of_server(connection, binding.server_id)}
     nics = []
-    for index, entry in enumerate(requested):
+    for number, entry in enumerate(requested):
+        index = number if entry.slot is None else entry.slot
         port, fresh = have.get(index), None
         if port is None and entry.port_id is not None:
             port = attach_port(connection, binding, entry.port_id, index)

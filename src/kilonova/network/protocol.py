@@ -17,12 +17,14 @@ class RequestedNic(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of ``networks`` in a server's create request: by network, or by a port that exists.
 
     ``security_groups`` are the ids of the groups that a port made for it carries; none: the project's default group.
+    ``slot`` is the card's place in the guest; None: its place in the list.
     """
 
     network_id: str | None = None
     port_id: str | None = None
     fixed_ip: str | None = None
     tag: str | None = None
+    slot: int | None = None
     security_groups: list[str] = []
 
 

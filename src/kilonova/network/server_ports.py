@@ -38,7 +38,8 @@ def attach(connection: Connection, ids: Ids, binding: Binding, wanted: Requested
     nothing has changed."""
     if held.is_leaving(connection, binding.server_id):
         raise Stale(f"Instance {binding.server_id} is being deleted; it gets no more ports.")
-    index = len(held.ports_of_server(connection, binding.server_id))
+    taken = {port.device_index for port in held.ports_of_server(connection, binding.server_id)}
+    index = next(slot for slot in range(len(taken) + 1) if slot not in taken)
     if wanted.port_id is not None:
         port = queries.get(connection, Port, wanted.port_id)
         if port is None or port.project_id != binding.project_id:

@@ -40,6 +40,7 @@ def nic(
         bridge=network.bridge,
         # Projects may all use the same addresses, so the hosts have one on the shared network only.
         host_address=host_address(subnet.cidr, subnet.gateway_ip) if subnet and shared else "",
+        slot=port.device_index,
         tag=tag,
         more_addresses=[entry.ip_address for entry in ordered[1:]],
         floating=list(floating),

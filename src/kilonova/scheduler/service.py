@@ -5,11 +5,11 @@ import structlog
 from kilonova.config import MembershipConfig, SchedulerConfig
 from kilonova.database import engine
 from kilonova.database.connection import Database
+from kilonova.database.outgoing import Outgoing, placed
 from kilonova.messaging.bus import Bus, Delivery, Subscription
-from kilonova.messaging.contract import SCHEDULER, Message, PerformStep, ScheduleServer, compute_queue
+from kilonova.messaging.contract import SCHEDULER, Message, ScheduleServer
 from kilonova.model.clock import Clock, Random
 from kilonova.model.errors import Invalid, Stale, Unavailable
-from kilonova.model.kinds.create import BUILD, CREATE
 from kilonova.model.placement import group_hint
 from kilonova.scheduler.catalog import make_filters, make_weighers
 from kilonova.scheduler.decision import Decision, decide, explain_failure
@@ -21,6 +21,7 @@ log = structlog.get_logger()
 
 _PAUSE = 0.25  # seconds between two looks for hosts that have not reported yet
 _CUT_OFF = 3.0  # times membership.down_after that requests wait while no host at all is heard of
+_WHEN_FORCED = ["ComputeFilter", "RequestedHostFilter", "CapacityFilter"]  # nobody can force what is not there
 _TRIES = 20  # claims one request may lose to others before it waits for its message to come again
 
 
@@ -48,6 +49,7 @@ class Scheduler:
         self._down_after = membership.down_after
         self._dispatch = int(dispatch * 1_000_000)
         self._filters = make_filters(scheduler.filters)
+        self._forced = make_filters(_WHEN_FORCED)
         self._weighers = make_weighers(scheduler.weighers)
         self._view: HostView | None = None
         self._read_at = 0.0
@@ -114,7 +116,7 @@ class Scheduler:
         return decide(
             view,
             request,
-            self._filters,
+            self._forced if request.forced else self._filters,
             self._weighers,
             subset=self._config.host_subset_size,
             random=self._random,
@@ -163,38 +165,36 @@ class Scheduler:
         details = decision.details()
         events = [*timeline.events]
         timeline.add("schedule", started_at, now, details=details)
+        host, zone = decision.host, str(view.zones[decision.row])
         await self._database.run(
             engine.place,
             action_id=request.action_id,
             epoch=request.epoch,
             server_id=request.guest.server_id,
             project_id=request.guest.project_id,
-            host=decision.host,
-            zone=str(view.zones[decision.row]),
+            host=host,
+            zone=zone,
             need=request.need,
             now=now,
             dispatch=self._dispatch,
             events=timeline.events,
+            kind=request.kind,
+            work=request.work,
             group_id=group_hint(request.hints),
         )
         timeline.events = events
-        build = PerformStep(
-            action_id=request.action_id,
-            kind=CREATE.name,
-            step=BUILD.name,
-            epoch=request.epoch + 1,
-            server_id=request.guest.server_id,
-            guest=request.guest,
-        )
+        await self._pass_on(placed(request, host, zone, delivery.context), request.action_id)
+
+    async def _pass_on(self, outgoing: Outgoing, action_id: str) -> None:
         try:
-            await self._bus.cast(compute_queue(decision.host), build, delivery.context)
+            await self._bus.cast(outgoing.queue, outgoing.message, outgoing.context)
         except Unavailable as error:
-            log.warning("the sweep will send this build", action=request.action_id, error=error.message)
+            log.warning("the sweep will send this step", action=action_id, error=error.message)
 
     async def _refuse(self, request: ScheduleServer, decision: Decision, timeline: Timeline, started_at: int) -> None:
         message, details = explain_failure(decision, request)
         timeline.add("schedule", started_at, result="Error", details=decision.details())
-        await self._database.run(
+        way_back = await self._database.run(
             engine.no_valid_host,
             action_id=request.action_id,
             epoch=request.epoch,
@@ -202,8 +202,11 @@ class Scheduler:
             message=message,
             details=details,
             now=self._clock.now(),
+            dispatch=self._dispatch,
             events=timeline.events,
         )
+        if way_back is not None:
+            await self._pass_on(way_back, request.action_id)
 
 
 def _may_yet_come(decision: Decision) -> bool:

@@ -15,7 +15,9 @@ from kilonova.model.server import Server, VmState
 from kilonova.simulation.clients import Promise
 from kilonova.simulation.hypervisor import Machine
 
+_NO_ACTION = ("delete", "abort")  # a delete may find another one at work; an abort is a word to an action that runs
 _OFF = (GuestState.OFF, GuestState.CRASHED)
+_SETTLED = (GuestState.RUNNING, *_OFF)
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -63,6 +65,9 @@ def _servers(rows: Sequence[Server], seen: Seen) -> Iterator[Finding]:
             yield _finding("task_state", server, f"its task_state is still {server.task_state!r}")
         if server.vm_state == VmState.ERROR and server.fault is None:
             yield _finding("fault_missing", server, "it is in ERROR and does not say why")
+        copy = here.pop((server.resized_from or {}).get("host", ""), None)
+        if server.vm_state == VmState.RESIZED and (copy is None or copy.state not in _OFF):
+            yield _finding("no_way_back", server, f"it may be reverted, and its copy is {copy and copy.state}")
         if len(here) > 1:
             yield _finding("guest_twice", server, f"it has guests on {', '.join(here)}")
         guest = here.get(server.host or "")
@@ -70,6 +75,10 @@ def _servers(rows: Sequence[Server], seen: Seen) -> Iterator[Finding]:
         if server.vm_state == VmState.ACTIVE and state is not GuestState.RUNNING:
             yield _finding(
                 "active_not_running", server, f"it is ACTIVE on {server.host}, its guest is {state or 'missing'}"
+            )
+        if server.vm_state == VmState.RESIZED and state not in _SETTLED:
+            yield _finding(
+                "resized_not_there", server, f"it was moved to {server.host}, its guest is {state or 'missing'}"
             )
         if server.vm_state == VmState.STOPPED and state is not None and state not in _OFF:
             yield _finding("stopped_not_off", server, f"it is SHUTOFF on {server.host}, its guest is {state}")
@@ -85,7 +94,7 @@ def _guests(by_id: Mapping[str, Server], seen: Seen) -> Iterator[Finding]:
                 yield Finding(
                     kind="guest_of_nobody", subject=server_id, message=f"a guest on {host}, and no such server"
                 )
-            elif server.deleted_at is None and server.host != host:
+            elif server.deleted_at is None and host not in (server.host, (server.resized_from or {}).get("host")):
                 where = server.host or "no host"
                 yield _finding(
                     "guest_elsewhere", server, f"a guest of it is {guest.state} on {host}, it is on {where}"
@@ -95,7 +104,7 @@ def _guests(by_id: Mapping[str, Server], seen: Seen) -> Iterator[Finding]:
 def _ports(connection: Connection, rows: Sequence[Server]) -> Iterator[Finding]:
     held = {row.id: row.device_id for row in connection.execute(select(ports.c.id, ports.c.device_id))}
     for server in rows:
-        if server.deleted_at is not None or server.vm_state not in (VmState.ACTIVE, VmState.STOPPED):
+        if server.deleted_at is not None or server.vm_state not in (VmState.ACTIVE, VmState.STOPPED, VmState.RESIZED):
             continue
         if not server.addresses:
             yield _finding("no_address", server, f"it is {server.vm_state} and has no address")
@@ -118,7 +127,7 @@ def _promises(connection: Connection, by_id: Mapping[str, Server], seen: Seen) -
             )
         elif promise.kind == "delete" and server.deleted_at is None:
             yield _finding("promise_broken", server, f"{what} was accepted, and the server is still there")
-        elif promise.kind != "delete" and (promise.server_id, promise.request_id) not in known:
+        elif promise.kind not in _NO_ACTION and (promise.server_id, promise.request_id) not in known:
             yield _finding("promise_lost", server, f"{what} was accepted, and there is no such action")
 
 

@@ -2,29 +2,61 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
-from kilonova.api.compute import server_actions, servers
+from kilonova.api.compute import evacuation, live_migration, server_actions, server_migrations, server_moves, servers
 from kilonova.api.compute.deployment import Deployment
+from kilonova.database import server_migrations as migrations_table
 from kilonova.database.tables import servers as table
 from kilonova.model.context import Caller, RequestContext
-from kilonova.model.errors import KilonovaError, NotFound, Unavailable
+from kilonova.model.errors import Conflict, KilonovaError, NotFound, Unavailable
 from kilonova.simulation.schedule import Operation
-from kilonova.simulation.services import FLAVOR, IMAGE
+from kilonova.simulation.services import DOUBLE, FLAVOR, IMAGE
 from kilonova.web.call import Call, Reply
 from kilonova.web.policy import Policy
 
 ROLES = frozenset({"member", "reader"})
-_BODIES = {"stop": {"os-stop": None}, "start": {"os-start": None}, "reboot": {"reboot": {"type": "HARD"}}}
+_BODIES: dict[str, dict[str, Any]] = {
+    "stop": {"os-stop": None},
+    "start": {"os-start": None},
+    "reboot": {"reboot": {"type": "HARD"}},
+    "grow": {"resize": {"flavorRef": DOUBLE}},
+    "shrink": {"resize": {"flavorRef": FLAVOR}},
+    "migrate": {"migrate": None},
+    "confirm": {"confirmResize": None},
+    "revert": {"revertResize": None},
+    "evacuate": {"evacuate": {}},
+    "live": {"os-migrateLive": {"block_migration": "auto", "host": None}},
+}
+
+
+async def _abort(cloud: Deployment, call: Call) -> Reply:
+    """Abort whatever live migration of the server is under way."""
+    found = await cloud.database.run(migrations_table.live_in_progress, call.params["id"])
+    if not found:
+        raise Conflict("it is not being migrated")
+    call.params = {"server_id": call.params["id"], "id": str(found[0].id)}
+    return await server_migrations.abort(cloud, call)
+
+
 _HANDLERS: dict[str, Callable[[Deployment, Call], Awaitable[Reply]]] = {
     "create": servers.create,
     "delete": servers.delete,
     "stop": server_actions.stop,
     "start": server_actions.start,
     "reboot": server_actions.reboot,
+    "grow": server_moves.resize,
+    "shrink": server_moves.resize,
+    "migrate": server_moves.migrate,
+    "confirm": server_moves.confirm,
+    "revert": server_moves.revert,
+    "evacuate": evacuation.evacuate,
+    "live": live_migration.migrate_live,
+    "abort": _abort,
 }
 _PATIENCE = 60.0
 
@@ -56,6 +88,7 @@ class Clients:
         note: Callable[[str, object], None],
         now: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
+        powerless: Callable[[], list[str]],
     ) -> None:
         self.promises: list[Promise] = []
         self.surprises: list[tuple[str, Exception]] = []
@@ -64,6 +97,7 @@ class Clients:
         self._note = note
         self._now = now
         self._sleep = sleep
+        self._powerless = powerless
         self._requests = 0
 
     async def perform(self, operation: Operation) -> None:
@@ -81,6 +115,8 @@ class Clients:
 
         def named(connection: Connection) -> list[str]:
             query = select(table.c.id).where(table.c.name == f"s{operation.slot}").order_by(table.c.seq)
+            if operation.kind == "evacuate":  # an operator fences a host before moving what is on it
+                query = query.where(table.c.host.in_(self._powerless()))
             return [str(row.id) for row in connection.execute(query)]
 
         return await self._look(named)
@@ -129,7 +165,7 @@ class Clients:
             context=RequestContext(request_id=request_id, caller=caller),
             started_at=cloud.clock.now(),
         )
-        call.version = 100
+        call.version = 100 if operation.slot % 2 else 94  # an evacuated server is left stopped, or is not
         call.policy = Policy({})
         call.params = {"id": server_id}
         call.body = _BODIES.get(operation.kind)

@@ -35,9 +35,17 @@ class Machine(Journal):
         self.slow: float = 0.0
         self.free: asyncio.Event = asyncio.Event()  # not set: no verb ends
         self.free.set()
+        self.powered = True
 
     def load(self) -> dict[str, FakeGuest]:
         return self.guests
+
+    def lose_power(self) -> None:
+        """What runs, runs no more; what is on the disks stays there."""
+        self.powered = False
+        for guest in self.guests.values():
+            if guest.state in (GuestState.RUNNING, GuestState.PAUSED):
+                guest.state = GuestState.CRASHED
 
     def running(self) -> list[str]:
         """The servers whose guests execute instructions now."""
@@ -67,7 +75,13 @@ class SimulatedDriver(FakeDriver):
     async def stop(self) -> None:
         self._events.put_nowait(None)
 
-    async def _work(self, verb: str, server_id: str | None, longest: float | None = None) -> None:
+    async def _work(
+        self,
+        verb: str,
+        server_id: str | None,
+        longest: float | None = None,
+        until: Callable[[], bool] | None = None,
+    ) -> None:
         """The time before the effect."""
         weather = self._weather
         seconds = (self._machine.pace + self._machine.slow) * weather.source.random()
@@ -96,9 +110,18 @@ class SimulatedDriver(FakeDriver):
         await super().release(server_id)
         await self._after("release", server_id)
 
+    async def move(self, server_id: str, ticket: str) -> None:
+        await super().move(server_id, ticket)
+        await self._after("move", server_id)
+
     async def destroy(self, server_id: str) -> None:
         await super().destroy(server_id)
         await self._after("destroy", server_id)
+
+    def _go_on(self, guest: FakeGuest) -> None:
+        self._note("goes on", guest.spec.server_id)
+        self._ran(self._machine.host, guest.spec.server_id, False)
+        super()._go_on(guest)
 
     def _boot(self, guest: FakeGuest) -> None:
         self._note("first instruction" if guest.lives == 0 else "boots", guest.spec.server_id)

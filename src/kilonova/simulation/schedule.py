@@ -13,6 +13,7 @@ CONTROL = (*APIS, "scheduler1", "scheduler2", "conductor1", "conductor2")
 PROCESSES = (*CONTROL, *HOSTS)
 REQUESTS_UNTIL = 14.0
 FAULTS_UNTIL = 24.0
+_MOVES = ("grow", "shrink", "migrate", "live", "live")
 _VERBS = ("prepare", "release", "destroy", "power_on", "power_off", "reboot")
 
 
@@ -39,6 +40,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     ``chances`` of small misfortunes. ``guest``: a guest of the host shuts itself down. ``blind``: the service ``target``
     cannot reach the database. ``forced``: an operator says that a host is down although it lives. ``jump``: the wall clock of
     ``target`` is moved by ``turns`` tenths of a second, and stays so.
+    ``machine``: the host loses its power, with all that runs on it.
     """
 
     at: float
@@ -62,6 +64,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
             "blind": f"{self.target} cannot reach the database",
             "forced": f"{self.target} is forced down",
             "jump": f"the clock of {self.target} jumps by {self.turns / 10:g} s",
+            "machine": f"{self.target} loses its power",
         }.get(self.kind, f"{self.kind} outage")
         return f"{self.at:6.2f} s  {what}, for {self.lasts:.2f} s"
 
@@ -87,12 +90,16 @@ def draw(seed: int) -> Schedule:
     source = Random(seed)
     servers = source.randint(2, 9)
     skewed = source.random() < 0.5
-    operations = sorted(_operations(source, servers), key=lambda operation: operation.at)
-    faults = _faults(source, [operation.at for operation in operations])
+    asked = _operations(source, servers)
+    faults = _faults(source, sorted(operation.at for operation in asked))
+    moving = Random(f"{seed} moves")
+    asked += _moves(moving, servers)
+    evacuations, outages = _evacuations(moving, asked)
+    operations = sorted([*asked, *evacuations], key=lambda operation: operation.at)
     return Schedule(
         seed=seed,
         operations=tuple(operations),
-        faults=tuple(sorted(faults, key=lambda fault: fault.at)),
+        faults=tuple(sorted([*faults, *outages], key=lambda fault: fault.at)),
         skews={name: round(source.uniform(-0.4, 0.4), 3) if skewed else 0.0 for name in CONTROL}
         | {name: round(source.uniform(-30, 30), 3) if skewed else 0.0 for name in HOSTS},
         slots_of_host=source.choice((1, 2, 3, 8, 8)),
@@ -116,6 +123,41 @@ def _operations(source: Random, servers: int) -> list[Operation]:
                 retries = source.choice((0, 2, 5))
                 found.append(Operation(at=at, kind=kind, slot=slot, project=project, retries=retries))
     return found
+
+
+def _moves(source: Random, first_slot: int) -> list[Operation]:
+    """In two worlds of three: servers that are moved again and again, with what ends each move sooner or later."""
+    found: list[Operation] = []
+    if source.random() < 1 / 3:
+        return found
+    for slot in range(first_slot, first_slot + source.randint(1, 4)):
+        at = round(source.uniform(0, REQUESTS_UNTIL / 3), 3)
+        found.append(Operation(at=at, kind="create", slot=slot, retries=3))
+        while source.random() < 0.8:
+            at = round(at + source.expovariate(0.4), 3)
+            end = round(at + source.expovariate(0.5), 3)
+            kinds = (
+                source.choice(_MOVES),
+                source.choices(("confirm", "revert", "abort", "delete", "stop"), (6, 6, 3, 1, 2))[0],
+            )
+            for moment, kind in zip((at, end), kinds, strict=True):
+                if moment < REQUESTS_UNTIL:
+                    found.append(Operation(at=moment, kind=kind, slot=slot, retries=source.choice((2, 4, 5))))
+            at = end
+    return found
+
+
+def _evacuations(source: Random, asked: list[Operation]) -> tuple[list[Operation], list[Fault]]:
+    """In two worlds of five: a machine loses its power, and an operator has all servers made anew that were on it."""
+    if source.random() < 0.6:
+        return [], []
+    at, lasts = round(source.uniform(0.5, 6.0), 3), round(source.uniform(13.0, 18.0), 3)
+    found = [
+        Operation(at=round(at + 10.0 + source.expovariate(1.0), 3), kind="evacuate", slot=create.slot, retries=4)
+        for create in asked
+        if create.kind == "create"
+    ]
+    return found, [Fault(at=at, lasts=lasts, kind="machine", target=source.choice(HOSTS))]
 
 
 def _faults(source: Random, busy: list[float]) -> list[Fault]:

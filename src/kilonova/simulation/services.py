@@ -11,13 +11,14 @@ from kilonova.compute.agent import Agent
 from kilonova.conductor.service import Conductor
 from kilonova.config import Config
 from kilonova.database.connection import Database
-from kilonova.database.flavors import seed_flavors
+from kilonova.database.flavors import insert_flavor, seed_flavors
 from kilonova.hypervisor.driver import Driver
 from kilonova.image.protocol import Image
 from kilonova.messaging.bus import Bus
 from kilonova.model.clock import Clock, Ids, Random
 from kilonova.model.context import Caller
 from kilonova.model.errors import NotFound
+from kilonova.model.flavor import Flavor
 from kilonova.model.guest import ImageTicket
 from kilonova.network.service import EmbeddedNetworks
 from kilonova.network.settings import NetworkSettings
@@ -27,6 +28,7 @@ from kilonova.simulation.loop import EPOCH
 
 IMAGE = "11111111-1111-4111-8111-111111111111"
 FLAVOR = "1"  # m1.tiny: 1 core, 512 MiB, 1 GiB
+DOUBLE = "double"  # twice of everything
 
 
 class OneImage:
@@ -59,7 +61,7 @@ def configuration(quota: int) -> Config:
             "compute": {"host": "control", "reconcile_interval": 8.0, "reserved_memory_mb": 0, "shutdown_grace": 2.0},
             "actions": {"sweep_interval": 2.0},
             "membership": {"heartbeat": 3.0},
-            "quota": {"instances": quota, "cores": -1, "ram": -1},
+            "quota": {"instances": quota, "cores": quota + 1, "ram": -1},
         }
     )
 
@@ -67,6 +69,7 @@ def configuration(quota: int) -> Config:
 def fill(connection: Connection) -> None:
     """What every world begins with: flavors and the shared network."""
     seed_flavors(connection, EPOCH)
+    insert_flavor(connection, Flavor(id=DOUBLE, name="double", vcpus=2, memory_mb=1024, disk_gb=2), EPOCH)
     bootstrap_networks(connection, NetworkSettings(), "p0", EPOCH)
 
 

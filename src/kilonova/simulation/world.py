@@ -59,9 +59,11 @@ class World:
         self._back_after: dict[str, float] = {}
         self._graveyard: list[object] = []
         self._requests: dict[str, set[asyncio.Future[Reply]]] = {name: set() for name in APIS}
-        self._first_instructions: dict[str, str] = {}
+        self._first_instructions: dict[tuple[str, int], str] = {}  # by server and the epoch it was prepared under
         self._clock = SimulatedClock(loop)
-        self.clients = Clients(self._send, self._look, self._client_note, loop.time, self._clock.sleep)
+        self.clients = Clients(
+            self._send, self._look, self._client_note, loop.time, self._clock.sleep, self._powerless
+        )
 
     # --- the story ---------------------------------------------------------------------------------------------
 
@@ -159,6 +161,7 @@ class World:
     async def _start(self, around: services.Surroundings, clock: SimulatedClock) -> services.Service:
         if around.name in self.machines:
             machine = self.machines[around.name]
+            machine.powered = True
             driver = SimulatedDriver(machine, self._loop, clock, self._weather, self.trace, self._ran)
             self._drivers[around.name] = driver
             return await services.start_compute(around, driver)
@@ -210,6 +213,12 @@ class World:
                 self._roads.cut.add(fault.target)
             case "forced":
                 self._force(fault.target, down=True)
+            case "machine":
+                self.machines[fault.target].lose_power()
+                if process is not None and process.alive:
+                    self._back_after[fault.target] = fault.lasts
+                    process.kill()
+                return
             case "broker":
                 self._broker.up = False
             case "database":
@@ -282,6 +291,9 @@ class World:
             machine.guests[server_id].state = GuestState.OFF
         self._note(machine.host, "guest off", server_id[:8])
 
+    def _powerless(self) -> list[str]:
+        return [host for host, machine in self.machines.items() if not machine.powered]
+
     # --- what is watched ---------------------------------------------------------------------------------------
 
     def _ran(self, host: str, server_id: str, first: bool) -> None:
@@ -289,19 +301,19 @@ class World:
         for machine in self.machines.values():
             if machine.host != host and server_id in machine.running():
                 self._find("runs_twice", server_id, f"it runs on {machine.host} and was let run on {host}")
-        if not first:
-            return
-        earlier = self._first_instructions.setdefault(server_id, host)
-        if self._first_instructions[server_id] is not host or earlier is not host:
+        guest = (server_id, self.machines[host].guests[server_id].spec.epoch)
+        if first and (earlier := self._first_instructions.get(guest)) is not None:
             self._find(
                 "ran_before", server_id, f"its first instruction was executed on {earlier}, and again on {host}"
             )
+        if first:
+            self._first_instructions[guest] = host
         row = self._storage.look(
             lambda connection: connection.execute(
-                select(servers_table.c.launched_at).where(servers_table.c.id == server_id)
+                select(servers_table.c.launched_at, servers_table.c.host).where(servers_table.c.id == server_id)
             ).first()
         )
-        if row is None or row.launched_at is None:
+        if row is None or row.launched_at is None or row.host not in (host, None):
             self._find("unconfirmed", server_id, f"it runs on {host} before the database has confirmed it")
 
     def _surprised(self, where: str, error: Exception) -> None:

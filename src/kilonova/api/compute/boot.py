@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
+from kilonova.api.compute import personality
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.inputs import as_address
 from kilonova.api.compute.server_metadata import check_quota
@@ -75,8 +76,6 @@ async def read(cloud: Deployment, call: Call) -> Boot:
 
 
 def _refuse_what_we_lack(body: dict[str, Any]) -> None:
-    if body.get("personality"):
-        raise Invalid("Personality files are not supported; pass them in user_data.")
     devices = [*body.get("block_device_mapping", []), *body.get("block_device_mapping_v2", [])]
     for device in devices:
         if device.get("source_type") != "image" or device.get("destination_type", "local") != "local":
@@ -142,6 +141,7 @@ def _named(
     if host and not any(known.host == host for known in hosts):
         raise Invalid(f"Compute host {host[:255]} could not be found.")
     check_quota(connection, cloud, call.project_id, body.get("metadata", {}))
+    personality.check_quota(connection, cloud, call.project_id, personality.files(body))
     _check_group(connection, call, group_hint(hints))
     return flavor, keypair
 
@@ -264,10 +264,11 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
         "flavor_id": boot.flavor.id,
         "flavor": msgspec.to_builtins(boot.flavor),
         "image_id": image.id if image else None,
-        "image": {"name": image.name, "properties": image.properties} if image else None,
+        "image": _image_record(image) if image else None,
         "key_name": boot.keypair.name if boot.keypair else None,
         "public_key": boot.keypair.public_key if boot.keypair else None,
         "user_data": body.get("user_data"),
+        "personality": personality.files(body) or None,
         "config_drive": _config_drive(body, image),
         "metadata": body.get("metadata", {}),
         "tags": sorted(set(body.get("tags", []))),
@@ -286,6 +287,12 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
         "created_at": now,
         "updated_at": now,
     }
+
+
+def _image_record(image: Image) -> dict[str, Any]:
+    """What of the image must be known when it is gone itself."""
+    sizes = {"min_disk_gb": image.min_disk_gb, "min_memory_mb": image.min_memory_mb}
+    return {"name": image.name, "properties": image.properties, **sizes}
 
 
 def _config_drive(body: dict[str, Any], image: Image | None) -> bool:

@@ -15,6 +15,7 @@ from kilonova.database import actions, servers
 from kilonova.messaging.contract import TimelineEvent
 from kilonova.model.action import Action
 from kilonova.model.errors import Invalid, NotFound
+from kilonova.model.kinds.catalog import KINDS
 from kilonova.web.call import Call, Reply
 from kilonova.web.moments import iso_micros, parse_moment
 from kilonova.web.routes import Route
@@ -94,7 +95,7 @@ def _timeline(
 
 def _view(call: Call, action: Action) -> dict[str, Any]:
     view: dict[str, Any] = {
-        "action": action.kind,
+        "action": shown(action.kind),
         "instance_uuid": action.server_id,
         "request_id": action.request_id,
         "user_id": action.user_id,
@@ -105,6 +106,12 @@ def _view(call: Call, action: Action) -> dict[str, Any]:
     if call.version >= _PAGES_SINCE:
         view["updated_at"] = iso_micros(action.updated_at)
     return view
+
+
+def shown(kind: str) -> str:
+    """Nova's name of an action; what needs no engine (``lock``) is recorded under it and has no kind."""
+    known = KINDS.get(kind)
+    return (known.action or kind) if known else kind
 
 
 def _event(call: Call, event: TimelineEvent, project_id: str) -> dict[str, Any]:

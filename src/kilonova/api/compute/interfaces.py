@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
-from kilonova.api.compute.submission import action_row, find, first_message, locked_for, received, send, submit
+from kilonova.api.compute.submission import action_row, find, first_message, received, refuse_locked, send, submit
 from kilonova.database import admission, membership, port_groups, servers
 from kilonova.database.outgoing import Outgoing
 from kilonova.model.errors import Conflict, Invalid, NotFound
@@ -125,7 +125,7 @@ async def _default_network(cloud: Deployment, call: Call) -> str | None:
 def _admit(connection: Connection, *, cloud: Deployment, call: Call, port_id: str) -> Server:
     """The action is written down and holds the server. Raises ``NotFound`` or ``Conflict``."""
     server = find(connection, call, call.params["server_id"])
-    locked_for(call, server)
+    refuse_locked(call, server)
     now = cloud.clock.now()
     before = {"vm_state": server.vm_state, "power_state": server.power_state}
     row = action_row(
@@ -152,7 +152,7 @@ def _confirm(
     connection: Connection, server: Server, nic: Nic, *, call: Call, tag: str | None
 ) -> tuple[Server, Outgoing]:
     """The server has the card, whatever becomes of its hot-plug; then the host is asked for that."""
-    asked = msgspec.to_builtins(RequestedNic(port_id=nic.port_id, tag=tag))
+    asked = msgspec.to_builtins(RequestedNic(port_id=nic.port_id, tag=tag, slot=nic.slot))
     servers.update(
         connection,
         server.id,

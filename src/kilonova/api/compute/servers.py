@@ -5,20 +5,19 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
-from kilonova.api.compute import boot, server_schemas, server_views
+from kilonova.api.compute import boot, deferred_delete, server_schemas, server_views
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.inputs import as_address
 from kilonova.api.compute.links import resource_links
 from kilonova.api.compute.server_filters import read_listing
-from kilonova.api.compute.submission import find, received, send, submit
+from kilonova.api.compute.submission import find, received, send
 from kilonova.api.paging import links
 from kilonova.database import admission, ledger, membership, server_groups, servers, user_quotas
 from kilonova.database.outgoing import Outgoing, quota_of, schedule_request
 from kilonova.messaging.contract import SCHEDULER
 from kilonova.model.errors import Conflict
-from kilonova.model.kinds.delete import DELETE
 from kilonova.model.placement import group_hint
-from kilonova.model.server import Server, TaskState
+from kilonova.model.server import Server
 from kilonova.web.call import Call, Reply
 from kilonova.web.routes import Route
 
@@ -188,7 +187,7 @@ def _check_pin(server: Server, zone: str | None) -> None:
 
 async def delete(cloud: Deployment, call: Call) -> Reply:
     """``DELETE /servers/{id}``: never refused because something else is broken; ends whatever else runs."""
-    await submit(cloud, call, call.params["id"], DELETE, TaskState.DELETING)
+    await deferred_delete.delete(cloud, call)
     return Reply(204)
 
 

@@ -3,25 +3,28 @@
 After the commit the answer is 202 whatever the bus does: the action is in the database, and the sweep sends it again.
 """
 
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import structlog
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
+from kilonova.api.compute.rules_servers import UNLOCK_OVERRIDE
 from kilonova.database import actions, admission, membership, servers
 from kilonova.database.admission import Raced
 from kilonova.database.outgoing import Outgoing, step_message
-from kilonova.messaging.contract import TimelineEvent
-from kilonova.model.action import Action, ActionState, Kind
+from kilonova.messaging.contract import PerformStep, ScheduleServer, TimelineEvent
+from kilonova.model.action import Action, ActionState, Kind, Performer, Step
 from kilonova.model.errors import Conflict, Unavailable
 from kilonova.model.server import Server, TaskState
 from kilonova.web.call import Call
 
 log = structlog.get_logger()
 
+_DONE = Kind(name="done", steps=(Step(name="done", performer=Performer.CONDUCTOR, task_state=None, undo="none"),))
 _RACES = 20  # steps the engine may take while a delete is being admitted
-_UNLOCK = "os_compute_api:os-lock-server:unlock:unlock_override"
 
 
 def action_row(
@@ -59,6 +62,23 @@ def action_row(
     }
 
 
+def record(
+    connection: Connection, cloud: Deployment, call: Call, server_id: str, action: str, message: str | None = None
+) -> None:
+    """Write down an instance action that is over already, as it needed nobody but the database; with ``message`` it failed."""
+    now = cloud.clock.now()
+    row = {
+        **action_row(cloud, call, server_id=server_id, kind=_DONE, before={}, arguments={}, now=now),
+        "kind": action,
+        "state": str(ActionState.SUCCEEDED if message is None else ActionState.FAILED),
+        "lease_until": None,
+        "finished_at": now,
+        "message": message,
+    }
+    actions.insert(connection, [row])
+    actions.record(connection, row["id"], [received(cloud, call)])
+
+
 def received(cloud: Deployment, call: Call) -> TimelineEvent:
     """Step 1 of the picture: the client's request, from its arrival to the commit."""
     return TimelineEvent(
@@ -71,6 +91,21 @@ def received(cloud: Deployment, call: Call) -> TimelineEvent:
     )
 
 
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """What an action begins with, as its request and the server's row say. ``admitted`` runs in the admission's transaction;
+    ``password`` goes with the first message and is written down nowhere.
+    """
+
+    arguments: dict[str, Any] = {}
+    work: dict[str, Any] = {}
+    admitted: Callable[[Action], None] | None = None
+    password: str | None = None
+
+
+Plan = Callable[[Connection, Server], Intent]
+"""Looks at a server that is free for the action, in the transaction that admits it. Raises what forbids it."""
+
+
 async def submit(
     cloud: Deployment,
     call: Call,
@@ -78,11 +113,23 @@ async def submit(
     kind: Kind,
     task_state: TaskState | None,
     arguments: dict[str, Any] | None = None,
+    *,
+    plan: Plan | None = None,
+    locked_too: bool = False,
 ) -> None:
-    """Ask for an action on a server of the caller. Raises ``NotFound`` or ``Conflict``, and then nothing has changed."""
+    """Ask for an action on a server of the caller. Raises ``NotFound`` or ``Conflict``, and then nothing has changed.
+
+    ``locked_too``: a lock does not stand in its way.
+    """
+
+    def intend(connection: Connection, server: Server) -> Intent:
+        return plan(connection, server) if plan is not None else Intent(arguments=arguments or {})
+
     for left in reversed(range(_RACES)):
         try:
-            outgoing = await cloud.database.run(_admit, cloud, call, server_id, kind, task_state, arguments or {})
+            outgoing = await cloud.database.run(
+                _admit, cloud, call, server_id, kind, task_state, intend, locked_too=locked_too
+            )
             break
         except Raced:
             # A delete is not refused because the engine took a step in the same moment; others lost to another request.
@@ -99,26 +146,38 @@ def _admit(
     server_id: str,
     kind: Kind,
     task_state: TaskState | None,
-    arguments: dict[str, Any],
+    plan: Plan,
+    *,
+    locked_too: bool,
 ) -> Outgoing | None:
     server = find(connection, call, server_id)
-    locked_for(call, server)
+    if not locked_too:
+        refuse_locked(call, server)
+    if not kind.preempts:
+        admission.check(server, kind)
     now = cloud.clock.now()
+    intent = plan(connection, server)
     before = {"vm_state": server.vm_state, "power_state": server.power_state}
+    row = action_row(cloud, call, server_id=server.id, kind=kind, before=before, arguments=intent.arguments, now=now)
     action = admission.request(
         connection,
         server=server,
-        row=action_row(cloud, call, server_id=server.id, kind=kind, before=before, arguments=arguments, now=now),
+        row={**row, "work": intent.work},
         task_state=task_state,
         host_up=membership.compute_up(connection, server.host, now, cloud.config.membership.down_after),
         events=[received(cloud, call)],
     )
-    return None if action is None else _first_message(action, server, call)
+    if action is None:
+        return None
+    if intent.admitted is not None:
+        intent.admitted(action)
+        server = servers.find(connection, server.id) or server
+    return _first_message(action, server, call, intent.password)
 
 
-def locked_for(call: Call, server: Server) -> None:
+def refuse_locked(call: Call, server: Server) -> None:
     """Raise ``Conflict`` if the server is locked and the caller may not pass a lock."""
-    if server.locked and not call.allows(_UNLOCK):
+    if server.locked and not call.allows(UNLOCK_OVERRIDE):
         raise Conflict(f"Instance {server.id} is locked")
 
 
@@ -126,12 +185,16 @@ def first_message(connection: Connection, server: Server, call: Call) -> Outgoin
     """What to send for the action that was just admitted on a server."""
     action = actions.find(connection, server.action_id or "")
     assert action is not None, "it was admitted in this transaction"
-    return _first_message(action, server, call)
+    return _first_message(action, server, call, None)
 
 
-def _first_message(action: Action, server: Server, call: Call) -> Outgoing:
+def _first_message(action: Action, server: Server, call: Call, password: str | None) -> Outgoing:
     outgoing = step_message(action, server)
-    return Outgoing(queue=outgoing.queue, message=outgoing.message, context=call.context)
+    message = outgoing.message
+    if password is not None and isinstance(message, PerformStep | ScheduleServer) and message.guest is not None:
+        guest = msgspec.structs.replace(message.guest, admin_password=password)
+        message = msgspec.structs.replace(message, guest=guest)
+    return Outgoing(queue=outgoing.queue, message=message, context=call.context)
 
 
 def find(connection: Connection, call: Call, server_id: str, *, deleted: bool = False) -> Server:

@@ -106,6 +106,7 @@ def create_resource_tables() -> None:
     op.create_index("ix_server_migrations_action", "server_migrations", ["action_id"], unique=False)
     op.create_index("ix_server_migrations_changes", "server_migrations", ["updated_at"], unique=False)
     op.create_index("ix_server_migrations_listing", "server_migrations", ["created_at", "id"], unique=False)
+    op.create_index("ix_server_migrations_source", "server_migrations", ["source_compute", "status"], unique=False)
     op.create_index("ix_server_migrations_project", "server_migrations", ["project_id", "created_at"], unique=False)
     op.create_index("ix_server_migrations_server", "server_migrations", ["server_id", "status"], unique=False)
     _table(

@@ -6,7 +6,7 @@ test bed, the simulator. It is held to the same contract suite as the real one.
 
 import asyncio
 import random  # noqa: TID251 -- the type only, the source is handed in
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -18,8 +18,25 @@ from kilonova.hypervisor.fake.journal import FakeGuest, Journal
 from kilonova.hypervisor.fake.settings import FakeSettings, Fault
 from kilonova.model.clock import Clock
 from kilonova.model.diagnostics import GuestDiagnostics
-from kilonova.model.errors import Conflict, HostFault, NotFound, Stale
-from kilonova.model.guest import Capabilities, Guest, GuestSpec, GuestState, HostResources, ImageTicket, Nic
+from kilonova.model.errors import Conflict, HostFault, NotFound, Stale, Unsupported
+from kilonova.model.guest import (
+    Capabilities,
+    Guest,
+    GuestCommand,
+    GuestSpec,
+    GuestState,
+    HostResources,
+    ImageTicket,
+    Nic,
+)
+
+FEATURES = [
+    *("config-drive", "console-output", "soft-shutdown", "resize", "migrate", "live_migrate"),
+    *("pause", "suspend", "set_password", "nmi"),
+]
+
+_SAID = {"nmi": "non-maskable interrupt", "set_password": "the administrator's password was changed"}
+_SLICE = 0.1  # seconds after which a long verb looks whether it may end
 
 
 class FakeDriver:
@@ -46,7 +63,7 @@ class FakeDriver:
             version=1_000,
             accelerator="fake",
             cpu_model="fake",
-            features=["config-drive", "console-output", "soft-shutdown"],
+            features=list(FEATURES),
             warning="guests are imitated: nothing runs",
         )
 
@@ -88,7 +105,27 @@ class FakeDriver:
             await self._work("release", server_id)
             if guest.state is GuestState.PREPARED:
                 guest.released = True
-                self._boot(guest)
+                if guest.spec.stays_off:
+                    self._become(guest, GuestState.OFF)
+                elif guest.spec.incoming:
+                    guest.lives = 1
+                    self._hand_back(guest, paused=guest.spec.stays_paused)
+                else:
+                    self._boot(guest)
+            elif guest.state is GuestState.MOVED:
+                self._hand_back(guest, paused=guest.paused)
+
+    async def move(self, server_id: str, ticket: str) -> None:
+        guest = self._released(server_id)
+        if guest.state is GuestState.MOVED:
+            return
+        paused = guest.state is GuestState.PAUSED
+        await self._work("move", server_id, until=lambda: guest.state is not GuestState.RUNNING and not paused)
+        async with self._lock(server_id):
+            if self._guests.get(server_id) is not guest or guest.state not in (GuestState.RUNNING, GuestState.PAUSED):
+                raise HostFault(f"the guest of server {server_id} ended while it was sent", retry=False)
+            guest.paused = paused
+            self._become(guest, GuestState.MOVED)
 
     async def destroy(self, server_id: str) -> None:
         async with self._lock(server_id):
@@ -100,7 +137,9 @@ class FakeDriver:
         async with self._lock(server_id):
             guest = self._released(server_id)
             await self._work("power_on", server_id)
-            if guest.state is not GuestState.RUNNING:
+            if guest.state in (GuestState.PAUSED, GuestState.SUSPENDED):
+                self._go_on(guest)
+            elif guest.state is not GuestState.RUNNING:
                 self._boot(guest)
 
     async def power_off(self, server_id: str, grace: float) -> None:
@@ -126,11 +165,38 @@ class FakeDriver:
         """The cards that the guest has now."""
         return self._known(server_id).spec.nics
 
+    async def set_paused(self, server_id: str, paused: bool) -> None:
+        async with self._lock(server_id):
+            guest = self._up(server_id)
+            await self._work("set_paused", server_id)
+            if paused:
+                self._become(guest, GuestState.PAUSED)
+            elif guest.state is GuestState.PAUSED:
+                self._go_on(guest)
+
+    async def suspend(self, server_id: str) -> None:
+        async with self._lock(server_id):
+            if self._released(server_id).state is GuestState.SUSPENDED:
+                return
+            guest = self._up(server_id)
+            await self._work("suspend", server_id)
+            self._become(guest, GuestState.SUSPENDED)
+
+    async def command(self, server_id: str, command: GuestCommand) -> None:
+        said = _SAID.get(command.verb)
+        if said is None:
+            raise Unsupported(f"fake guests do not know {command.verb!r}")
+        async with self._lock(server_id):
+            guest = self._up(server_id)
+            await self._work("command", server_id)
+            guest.said += f"fake guest {server_id}: {said}\n"
+            self._become(guest, guest.state)
+
     async def console_output(self, server_id: str, lines: int | None) -> str:
         guest = self._known(server_id)
         if not guest.released:
             return ""
-        text = "".join(_boot_messages(guest, life) for life in range(guest.lives))
+        text = "".join(_boot_messages(guest, life) for life in range(guest.lives)) + guest.said
         if lines is None:
             return text
         return "\n".join(text.split("\n")[-lines:]) if lines > 0 else ""
@@ -162,8 +228,14 @@ class FakeDriver:
         """One verb at a time for each guest; a lock lives as long as somebody holds or awaits it."""
         return self._locks.setdefault(server_id, asyncio.Lock())
 
-    async def _work(self, verb: str, server_id: str | None, longest: float | None = None) -> None:
-        """Take the verb's time, at most ``longest`` seconds, and fail if a fault says so."""
+    async def _work(
+        self,
+        verb: str,
+        server_id: str | None,
+        longest: float | None = None,
+        until: Callable[[], bool] | None = None,
+    ) -> None:
+        """Take the verb's time, at most ``longest`` seconds and no longer than ``until``, and fail if a fault says so."""
         fault = self._due(verb, server_id)
         seconds = self._settings.delays.get(verb, 0.0)
         if seconds:
@@ -176,7 +248,10 @@ class FakeDriver:
             if fault.after:
                 await self._clock.sleep(fault.after)
             raise HostFault(f"{verb} of {server_id or 'the host'}: {fault.message}", retry=fault.retry)
-        if seconds > 0:
+        while until is not None and seconds > _SLICE and not until():
+            await self._clock.sleep(_SLICE)
+            seconds -= _SLICE
+        if seconds > 0 and not (until is not None and until()):
             await self._clock.sleep(seconds)
 
     def _due(self, verb: str, server_id: str | None) -> Fault | None:
@@ -216,10 +291,27 @@ class FakeDriver:
             raise Conflict(f"server {server_id} is prepared and not confirmed yet; release it first")
         return guest
 
+    def _up(self, server_id: str) -> FakeGuest:
+        guest = self._released(server_id)
+        if guest.state not in (GuestState.RUNNING, GuestState.PAUSED):
+            raise Conflict(f"the guest of server {server_id} is {guest.state}; start it first")
+        return guest
+
+    def _go_on(self, guest: FakeGuest) -> None:
+        """It executes again where it was stopped."""
+        self._become(guest, GuestState.RUNNING)
+
     def _boot(self, guest: FakeGuest) -> None:
         guest.lives += 1
         guest.booted_at = self._clock.now()
         self._become(guest, GuestState.RUNNING)
+
+    def _hand_back(self, guest: FakeGuest, *, paused: bool) -> None:
+        """It goes on where it was stopped, here or on the host that it came from."""
+        if paused:
+            self._become(guest, GuestState.PAUSED)
+        else:
+            self._go_on(guest)
 
     def _become(self, guest: FakeGuest, state: GuestState) -> None:
         guest.state = state
@@ -228,7 +320,13 @@ class FakeDriver:
 
 def _describe(guest: FakeGuest) -> Guest:
     spec = guest.spec
-    return Guest(server_id=spec.server_id, name=spec.name, state=guest.state, epoch=spec.epoch)
+    return Guest(
+        server_id=spec.server_id,
+        name=spec.name,
+        state=guest.state,
+        epoch=spec.epoch,
+        incoming="fake" if spec.incoming else "",
+    )
 
 
 def _boot_messages(guest: FakeGuest, life: int) -> str:

@@ -17,13 +17,16 @@ SLACK = 1000
 
 
 class FakeGuest(msgspec.Struct, kw_only=True):
-    """A guest that only exists here. ``lives`` counts its boots; ``booted_at`` is the last one, in microseconds."""
+    """A guest that only exists here. ``lives`` counts its boots; ``booted_at`` is the last one, in microseconds; ``said`` is what
+    its console has on it beside what every boot says; ``paused``: it was when it was handed over."""
 
     spec: GuestSpec
     state: GuestState
     released: bool = False
     lives: int = 0
     booted_at: int = 0
+    said: str = ""
+    paused: bool = False
 
 
 class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -35,6 +38,8 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     released: bool = False
     lives: int = 0
     booted_at: int = 0
+    said: str = ""
+    paused: bool = False
 
 
 class Journal:
@@ -67,6 +72,8 @@ class Journal:
                 released=guest.released,
                 lives=guest.lives,
                 booted_at=guest.booted_at,
+                said=guest.said,
+                paused=guest.paused,
             ),
             guests,
         )
@@ -122,3 +129,5 @@ def _apply(guests: dict[str, FakeGuest], line: _Line) -> None:
         guest.released = line.released
         guest.lives = line.lives
         guest.booted_at = line.booted_at
+        guest.said = line.said
+        guest.paused = line.paused

@@ -57,8 +57,8 @@ class _Slots:
         name = card_id(nic)
         if name in await self._devices():
             return
-        slot = await self._free()
-        if slot is None:
+        free = await self._free()
+        if not free:
             raise HostFault(
                 f"server {self._instance.server_id} has no free slot for another card; detach one first", retry=False
             )
@@ -66,7 +66,12 @@ class _Slots:
         await self._forgiving(
             "Duplicate", "netdev_add", {**host_end, "script": "no", "downscript": "no", "vhost": False}
         )
-        card: dict[str, object] = {"driver": "virtio-net-pci", "id": name, "netdev": f"net-{name}", "bus": slot}
+        card: dict[str, object] = {
+            "driver": "virtio-net-pci",
+            "id": name,
+            "netdev": f"net-{name}",
+            "bus": _chosen(nic, free),
+        }
         await self._command("device_add", {**card, "mac": nic.mac, "host_mtu": nic.mtu, "romfile": ""})
 
     async def empty(self, nic: Nic, clock: Clock) -> None:
@@ -92,14 +97,14 @@ class _Slots:
         found: list[dict[str, Any]] = await self._command("qom-list", {"path": "/machine/peripheral"})
         return {entry["name"] for entry in found}
 
-    async def _free(self) -> str | None:
-        """The first root port with nothing behind it."""
-        for bus in await self._command("query-pci"):
-            for device in bus["devices"]:
-                name: str = device["qdev_id"]
-                if name.startswith("port") and not device.get("pci_bridge", {}).get("devices"):
-                    return name
-        return None
+    async def _free(self) -> list[str]:
+        """The root ports with nothing behind them."""
+        return [
+            device["qdev_id"]
+            for bus in await self._command("query-pci")
+            for device in bus["devices"]
+            if device["qdev_id"].startswith("port") and not device.get("pci_bridge", {}).get("devices")
+        ]
 
     async def _forgiving(self, already: str, command: str, arguments: dict[str, object]) -> None:
         """A command that may have been given before: QEMU says so in its refusal."""
@@ -111,3 +116,9 @@ class _Slots:
 
     async def _command(self, command: str, arguments: dict[str, object] | None = None) -> Any:
         return await self._instance.command(command, arguments, timeout=self._timeout)
+
+
+def _chosen(nic: Nic, free: list[str]) -> str:
+    """The card's own root port; any, if it has none or another device is there."""
+    own = f"port{nic.slot}"
+    return own if own in free else free[0]

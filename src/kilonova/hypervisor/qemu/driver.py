@@ -30,14 +30,27 @@ from kilonova.hypervisor.qemu.launch import check
 from kilonova.hypervisor.qemu.process import find
 from kilonova.hypervisor.qemu.record import FILE, GuestRecord, Wanted, load
 from kilonova.hypervisor.qemu.settings import QemuSettings
+from kilonova.hypervisor.qemu.suspension import drop_memory, keep_memory, take_memory_back
 from kilonova.model.clock import Clock
 from kilonova.model.diagnostics import GuestDiagnostics
-from kilonova.model.errors import Conflict, HostFault, Misconfigured, NotFound, Stale
-from kilonova.model.guest import Capabilities, Guest, GuestSpec, GuestState, HostResources, ImageTicket, Nic
+from kilonova.model.errors import Conflict, HostFault, Misconfigured, NotFound, Stale, Unsupported
+from kilonova.model.guest import (
+    Capabilities,
+    Guest,
+    GuestCommand,
+    GuestSpec,
+    GuestState,
+    HostResources,
+    ImageTicket,
+    Nic,
+)
 
 logger = logging.getLogger(__name__)
 
-FEATURES = ["config-drive", "console-output", "graphical-console", "serial-console", "soft-shutdown"]
+FEATURES = [
+    *("config-drive", "console-output", "graphical-console", "serial-console", "soft-shutdown"),
+    *("pause", "suspend", "nmi"),
+]
 TRIM_SECONDS = 60.0
 ATTACH_AT_ONCE = 64
 
@@ -118,12 +131,18 @@ class QemuDriver:
             instance = self._known(server_id)
             if not instance.record.complete:
                 raise Conflict(f"server {server_id} was not prepared to the end on this host; prepare it again")
-            if instance.state is GuestState.PREPARED:
+            if instance.record.spec.stays_off and not instance.record.released:
+                await instance.note(released=True, wanted=Wanted.OFF)
+                await instance.shut_down(0)
+            elif instance.state is GuestState.PREPARED:
                 await instance.note(released=True)
                 await instance.go()
             elif not instance.record.released:
                 # Its process was lost before it ever ran (the host restarted): the same guest, a new process.
                 await self._run(instance)
+
+    async def move(self, server_id: str, ticket: str) -> None:
+        raise Unsupported(f"server {server_id} cannot be sent to another host while it runs")
 
     async def destroy(self, server_id: str) -> None:
         async with self._verb(server_id):
@@ -134,7 +153,10 @@ class QemuDriver:
     async def power_on(self, server_id: str) -> None:
         async with self._verb(server_id):
             instance = self._released(server_id)
-            if not instance.running:
+            if instance.record.suspended:
+                await instance.shut_down(0)  # of a call that was interrupted; its processors stood
+                await self._run(instance)
+            elif not instance.running:
                 await self._run(instance)
             elif instance.state is not GuestState.RUNNING:
                 await instance.go()
@@ -144,11 +166,13 @@ class QemuDriver:
             instance = self._released(server_id)
             await instance.note(wanted=Wanted.OFF)
             await instance.shut_down(grace)
+            await drop_memory(instance, self._settings)
 
     async def reboot(self, server_id: str, *, hard: bool, grace: float) -> None:
         async with self._verb(server_id):
             instance = self._released(server_id)
             await instance.shut_down(0 if hard else grace)
+            await drop_memory(instance, self._settings)
             await self._run(instance)
 
     async def change_nics(self, server_id: str, nics: list[Nic]) -> None:
@@ -158,6 +182,23 @@ class QemuDriver:
             spec = instance.record.spec
             if spec.config_drive and not instance.running:  # a guest that runs has the old one open
                 await make_config_drive(instance.directory, spec, self._settings)
+
+    async def set_paused(self, server_id: str, paused: bool) -> None:
+        async with self._verb(server_id):
+            instance = self._up(server_id)
+            await (instance.stand_still() if paused else instance.go())
+
+    async def suspend(self, server_id: str) -> None:
+        async with self._verb(server_id):
+            instance = self._released(server_id)
+            if instance.state is not GuestState.SUSPENDED:
+                await keep_memory(self._up(server_id), self._clock, self._settings)
+
+    async def command(self, server_id: str, command: GuestCommand) -> None:
+        if command.verb != "nmi":
+            raise Unsupported(f"guests of this hypervisor have no agent that could do {command.verb!r}")
+        async with self._verb(server_id):
+            await self._up(server_id).command("inject-nmi", timeout=self._settings.monitor_timeout)
 
     async def console_output(self, server_id: str, lines: int | None) -> str:
         path = self._known(server_id).console
@@ -202,6 +243,13 @@ class QemuDriver:
         instance = self._known(server_id)
         if not instance.record.released:
             raise Conflict(f"server {server_id} is prepared and not confirmed yet; release it first")
+        return instance
+
+    def _up(self, server_id: str) -> Instance:
+        """A guest whose process is there and which may run."""
+        instance = self._released(server_id)
+        if not instance.running:
+            raise Conflict(f"the guest of server {server_id} is {instance.state}; start it first")
         return instance
 
     def _done_before(self, present: Instance, spec: GuestSpec) -> bool:
@@ -253,6 +301,8 @@ class QemuDriver:
         for nic in instance.record.spec.nics:
             await bridge.plug(nic)  # the host may have restarted since
         await instance.launch(self._accelerator)
+        if instance.record.suspended:
+            await take_memory_back(instance, self._clock, self._settings)
         await instance.note(released=True)
         await instance.go()
 

@@ -80,6 +80,8 @@ class Instance:
             return STATES.get(self._status, GuestState.RUNNING)
         if not self.record.released:
             return GuestState.CRASHED  # prepared, and its process is gone
+        if self.record.suspended:
+            return GuestState.SUSPENDED
         # QEMU removes its pid file when it ends in order: because the guest powered off, or because it was told to.
         crashed = self.record.wanted is Wanted.UP and (self.directory / PID).exists()
         return GuestState.CRASHED if crashed else GuestState.OFF
@@ -149,6 +151,11 @@ class Instance:
     async def go(self) -> None:
         """Let the processors run; nothing happens if they do."""
         await self._execute("cont")
+        await self._ask_status()
+
+    async def stand_still(self) -> None:
+        """Stop the processors; nothing happens if they stand."""
+        await self._execute("stop")
         await self._ask_status()
 
     async def command(self, command: str, arguments: dict[str, object] | None = None, *, timeout: float) -> Any:

@@ -74,6 +74,11 @@ def tap_name(nic: Nic) -> str:
     return f"tap{prefix}"
 
 
+def slots(spec: GuestSpec) -> list[int]:
+    """The root port of each network card: the same on every host, so that a guest can move between them."""
+    return [number if nic.slot is None else nic.slot for number, nic in enumerate(spec.nics)]
+
+
 def card_id(nic: Nic) -> str:
     """What the guest's end of a network card is called in QEMU; its netdev is called ``net-`` and the same."""
     return f"nic-{tap_name(nic)}"
@@ -97,10 +102,10 @@ def command_line(spec: GuestSpec, accelerator: str, settings: QemuSettings) -> l
         *_monitors(),
         *_serial_console(),
         *_display(spec),
-        *_root_ports(settings.root_ports + len(spec.nics)),
+        *_root_ports(max(settings.root_ports, *(slot + 1 for slot in slots(spec)), 0)),
         *_small_devices(),
         *(argument for disk in disks(spec) for argument in _disk(disk)),
-        *(argument for number, nic in enumerate(spec.nics) for argument in _nic(number, nic)),
+        *(argument for slot, nic in zip(slots(spec), spec.nics, strict=True) for argument in _nic(slot, nic)),
     ]
 
 
@@ -162,11 +167,11 @@ def _disk(disk: Disk) -> list[str]:
     ]
 
 
-def _nic(number: int, nic: Nic) -> list[str]:
+def _nic(slot: int, nic: Nic) -> list[str]:
     # Behind a root port, as nothing can be pulled out of the root bus itself. No network boot ROM: loading it takes longer than
     # the rest of the firmware.
     name = card_id(nic)
-    card = f"virtio-net-pci,bus=port{number},netdev=net-{name},id={name},mac={nic.mac},host_mtu={nic.mtu},romfile="
+    card = f"virtio-net-pci,bus=port{slot},netdev=net-{name},id={name},mac={nic.mac},host_mtu={nic.mtu},romfile="
     return [
         *("-netdev", f"tap,id=net-{name},ifname={tap_name(nic)},script=no,downscript=no,vhost=off"),
         *("-device", card),

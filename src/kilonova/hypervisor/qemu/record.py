@@ -34,13 +34,15 @@ class GuestRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     ``complete`` is False from the first moment of ``prepare`` until everything is there. ``released`` is
     written *before* the processors are let go, so a guest without it has certainly never run, while one
-    with it may have. ``argv`` is how its process was started last, for people; it holds no secret.
+    with it may have. ``suspended``: its memory is kept in its root disk, and since then its processors have not run.
+    ``argv`` is how its process was started last, for people; it holds no secret.
     """
 
     spec: GuestSpec
     complete: bool = False
     released: bool = False
     wanted: Wanted = Wanted.UP
+    suspended: bool = False
     argv: list[str] = []
     layout: int = 1
 

@@ -1,6 +1,6 @@
 """``delete``: ends whatever runs, and ends with nothing left."""
 
-from kilonova.model.action import Kind, Performer, Remedy, Step
+from kilonova.model.action import Kind, Performer, Place, Remedy, Step
 from kilonova.model.server import PowerState, TaskState, VmState
 
 DELETE = Kind(
@@ -11,6 +11,14 @@ DELETE = Kind(
             performer=Performer.COMPUTE,
             task_state=TaskState.DELETING,
             undo="none: a delete only goes forward",
+            if_host_lost=Remedy.SKIP,
+        ),
+        Step(
+            name="destroy_copy",  # a move's other side, if the ledger knows of one
+            performer=Performer.COMPUTE,
+            task_state=TaskState.DELETING,
+            undo="none: a delete only goes forward",
+            place=Place.COPY,
             if_host_lost=Remedy.SKIP,
         ),
         Step(

@@ -46,7 +46,11 @@ def without(nics: list[dict[str, Any]], port_id: str) -> list[dict[str, Any]]:
 
 def asked_for(
     nics: Sequence[Mapping[str, Any]], networks: Sequence[Mapping[str, Any]], port_id: str
-) -> list[Mapping[str, Any]]:
-    """What a server's create request would have said, had it not had that card: the entries are in the cards' order."""
-    at = next((number for number, nic in enumerate(nics) if nic["port_id"] == port_id), None)
-    return [entry for number, entry in enumerate(networks) if number != at]
+) -> list[dict[str, Any]]:
+    """What a server's create request would have said, had it not had that card: the others keep their slots."""
+    gone = [nic.get("slot") for nic in nics if nic["port_id"] == port_id]
+    entries = [
+        {**entry, "slot": number if entry.get("slot") is None else entry["slot"]}
+        for number, entry in enumerate(networks)
+    ]
+    return [entry for entry in entries if entry["slot"] not in gone]

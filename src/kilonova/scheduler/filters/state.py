@@ -46,5 +46,5 @@ class RequestedHostFilter:
 
     def explain(self, view: HostView, row: int, request: ScheduleServer) -> tuple[str, str]:
         if view.names[row] in request.excluded_hosts:
-            return "a host that has not failed this server", "the build failed here"
+            return "a host that it has not failed on and does not leave", "it has failed here, or is to leave"
         return f"host {request.requested_host}", f"host {view.names[row]}"

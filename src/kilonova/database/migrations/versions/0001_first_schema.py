@@ -70,19 +70,21 @@ def upgrade() -> None:
     op.create_index("ix_actions_server", "actions", ["server_id", "started_at"], unique=False)
     op.create_table(
         "allocations",
-        sa.Column("server_id", sa.String(length=64), nullable=False),
+        sa.Column("consumer", sa.String(length=64), nullable=False),
         sa.Column("host", sa.String(length=255), nullable=False),
+        sa.Column("server_id", sa.String(length=64), nullable=False),
         sa.Column("project_id", sa.String(length=64), nullable=False),
         sa.Column("vcpus", sa.Integer(), nullable=False),
         sa.Column("memory_mb", sa.Integer(), nullable=False),
         sa.Column("disk_gb", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("server_id", "host", name=op.f("pk_allocations")),
+        sa.PrimaryKeyConstraint("consumer", "host", name=op.f("pk_allocations")),
         mysql_charset="utf8mb4",
         mysql_collate="utf8mb4_bin",
         mysql_engine="InnoDB",
     )
     op.create_index("ix_allocations_host", "allocations", ["host"], unique=False)
+    op.create_index("ix_allocations_server", "allocations", ["server_id"], unique=False)
     op.create_table(
         "application_credentials",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -345,6 +347,7 @@ def upgrade() -> None:
         sa.Column("key_name", sa.String(length=255), nullable=True),
         sa.Column("public_key", LongText, nullable=True),
         sa.Column("user_data", LongText, nullable=True),
+        sa.Column("personality", Json(), nullable=True),
         sa.Column("config_drive", sa.Boolean(), nullable=False),
         sa.Column("metadata", Json(), nullable=False),
         sa.Column("tags", Json(), nullable=False),
@@ -359,15 +362,20 @@ def upgrade() -> None:
         sa.Column("access_ip_v6", sa.String(length=39), nullable=True),
         sa.Column("disk_config", sa.String(length=16), nullable=False),
         sa.Column("locked", sa.Boolean(), nullable=False),
+        sa.Column("locked_by", sa.String(length=16), nullable=True),
         sa.Column("locked_reason", sa.String(length=255), nullable=True),
         sa.Column("progress", sa.Integer(), nullable=False),
         sa.Column("fault", Json(), nullable=True),
         sa.Column("action_id", sa.String(length=64), nullable=True),
+        sa.Column("charged", Json(), nullable=True),
+        sa.Column("resized_from", Json(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=True),
         sa.Column("launched_at", sa.BigInteger(), nullable=True),
         sa.Column("terminated_at", sa.BigInteger(), nullable=True),
         sa.Column("deleted_at", sa.BigInteger(), nullable=True),
+        sa.Column("soft_deleted_at", sa.BigInteger(), nullable=True),
+        sa.Column("shelved_image_id", sa.String(length=64), nullable=True),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_servers")),
         sa.UniqueConstraint("id", name=op.f("uq_servers_id")),
         mysql_charset="utf8mb4",
@@ -377,8 +385,10 @@ def upgrade() -> None:
     op.create_index("ix_servers_all", "servers", ["deleted_at", "created_at", "seq"], unique=False)
     op.create_index("ix_servers_changes", "servers", ["project_id", "updated_at"], unique=False)
     op.create_index("ix_servers_host", "servers", ["host", "deleted_at"], unique=False)
+    op.create_index("ix_servers_state", "servers", ["vm_state", "deleted_at"], unique=False)
     op.create_index("ix_servers_listing", "servers", ["project_id", "deleted_at", "created_at", "seq"], unique=False)
     op.create_index("ix_servers_name", "servers", ["project_id", "name"], unique=False)
+    op.create_index("ix_servers_soft_deleted", "servers", ["soft_deleted_at"], unique=False)
     op.create_table(
         "services",
         sa.Column("id", Sequence, autoincrement=True, nullable=False),
