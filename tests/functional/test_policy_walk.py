@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from kilonova.api.compute import gone
 from kilonova.api.table import compute_routes, policy_defaults
 from kilonova.web.policy import IMPLIED
 from tests.functional import neighbours
@@ -39,7 +38,6 @@ OURS = {  # rules Nova has no name for: what it decides in code, or lets everybo
 }
 PERSONAS = ("reader", "member", "manager", "service", "admin")
 COMPUTE = [row for row in rows() if row.mount == "/compute" and row.route.role != "none"]
-GONE = {row.key for row in COMPUTE if row.route.handler in (gone.refuse, gone.refuse_rdp)}
 ABOUT_OWN = {"/os-migrations": "?project_id={}"}
 """What asks for one's own project's things only: all of them would need more than the operation's rule."""
 OF_PROJECTS = ("/os-quota-sets/", "/os-simple-tenant-usage/")

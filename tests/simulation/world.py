@@ -69,6 +69,9 @@ class CountingNetworks:
     async def default_networks(self, caller: Caller) -> list[RequestedNic]:
         return [RequestedNic(network_id="net")]
 
+    async def find_groups(self, project_id: str, names: list[str]) -> list[tuple[str, str]]:
+        return [(name, name) for name in names]
+
     async def allocate(self, server_id: str, project_id: str, host: str, requested: list[RequestedNic]) -> list[Nic]:
         nic = Nic(
             port_id=f"port-{server_id}",
@@ -102,7 +105,7 @@ class World:
         )
         self.bus = LocalBus(self.clock, BusSettings())
         self.images = OneImage()
-        self.networks = CountingNetworks()
+        self.networks = self.make_networks()
         self.drivers = {
             f"host{n}": FakeDriver(self.clock, self.random, FakeSettings(), None) for n in range(1, hosts + 1)
         }
@@ -120,6 +123,10 @@ class World:
             membership=self.config.membership,
             dispatch=self.config.actions.dispatch,
         )
+
+    def make_networks(self) -> Any:
+        """What servers get their ports from."""
+        return CountingNetworks()
 
     def agent(self, name: str) -> Agent:
         return Agent(

@@ -15,7 +15,16 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from kilonova.model.diagnostics import GuestDiagnostics
-from kilonova.model.guest import Capabilities, Guest, GuestCommand, GuestSpec, GuestState, HostResources, ImageTicket
+from kilonova.model.guest import (
+    Capabilities,
+    Guest,
+    GuestCommand,
+    GuestSpec,
+    GuestState,
+    HostResources,
+    ImageTicket,
+    Nic,
+)
 
 Progress = Callable[[str], None]
 """Told the name of each stage as it begins (``image``, ``disk``, ``network``, ``process``)."""
@@ -77,6 +86,13 @@ class Driver(Protocol):
 
     async def reboot(self, server_id: str, *, hard: bool, grace: float) -> None:
         """Soft: ask it, fall back to hard after ``grace`` seconds. Hard: a new process from the spec."""
+        ...
+
+    async def change_nics(self, server_id: str, nics: list[Nic]) -> None:
+        """Give the guest these network cards and no others; those it has stay as they are.
+
+        A guest that runs is asked to let go of a card, and may refuse (``HostFault``); then it still has it.
+        """
         ...
 
     async def set_paused(self, server_id: str, paused: bool) -> None:

@@ -14,6 +14,7 @@ from uuid import UUID, uuid5
 import msgspec
 from sqlalchemy.engine import Connection
 
+from kilonova.database import image_members
 from kilonova.database import images as queries
 from kilonova.database.connection import Database
 from kilonova.database.secrets import shared_secret
@@ -129,11 +130,16 @@ class EmbeddedImages:
         return found
 
     async def visible(self, caller: Caller, image_id: str) -> StoredImage:
-        """The image if the caller may see it: public, community, or his project's. Raises ``NotFound``."""
+        """The image if the caller may see it: public, community, his project's or shared with it. Raises ``NotFound``."""
         found = await self.require(image_id)
-        if not may_see(caller, found):
-            raise _missing(image_id)
-        return found
+        if may_see(caller, found) or await self._is_member(caller, found):
+            return found
+        raise _missing(image_id)
+
+    async def _is_member(self, caller: Caller, image: StoredImage) -> bool:
+        if image.visibility != "shared" or caller.project_id is None:
+            return False
+        return await self.database.run(image_members.get, image.id, caller.project_id) is not None
 
     async def own(self, caller: Caller, image_id: str) -> StoredImage:
         """The image if the caller may change it. Raises ``NotFound``, or ``Forbidden`` if he may only see it."""

@@ -19,7 +19,16 @@ from kilonova.hypervisor.fake.settings import FakeSettings, Fault
 from kilonova.model.clock import Clock
 from kilonova.model.diagnostics import GuestDiagnostics
 from kilonova.model.errors import Conflict, HostFault, NotFound, Stale, Unsupported
-from kilonova.model.guest import Capabilities, Guest, GuestCommand, GuestSpec, GuestState, HostResources, ImageTicket
+from kilonova.model.guest import (
+    Capabilities,
+    Guest,
+    GuestCommand,
+    GuestSpec,
+    GuestState,
+    HostResources,
+    ImageTicket,
+    Nic,
+)
 
 FEATURES = [
     *("config-drive", "console-output", "soft-shutdown", "resize", "migrate", "live_migrate"),
@@ -144,6 +153,17 @@ class FakeDriver:
             guest = self._released(server_id)
             await self._work("reboot", server_id, longest=0 if hard else grace)
             self._boot(guest)
+
+    async def change_nics(self, server_id: str, nics: list[Nic]) -> None:
+        async with self._lock(server_id):
+            guest = self._released(server_id)
+            await self._work("change_nics", server_id)
+            guest.spec = msgspec.structs.replace(guest.spec, nics=list(nics))
+            self._journal.put(guest, self._guests)
+
+    def nics(self, server_id: str) -> list[Nic]:
+        """The cards that the guest has now."""
+        return self._known(server_id).spec.nics
 
     async def set_paused(self, server_id: str, paused: bool) -> None:
         async with self._lock(server_id):

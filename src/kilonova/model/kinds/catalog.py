@@ -5,6 +5,7 @@ from kilonova.model.kinds.command import CHANGE_PASSWORD, TRIGGER_CRASH_DUMP
 from kilonova.model.kinds.create import CREATE
 from kilonova.model.kinds.delete import DELETE
 from kilonova.model.kinds.evacuate import EVACUATE
+from kilonova.model.kinds.interfaces import ATTACH_INTERFACE, DETACH_INTERFACE
 from kilonova.model.kinds.live_migration import LIVE_MIGRATION
 from kilonova.model.kinds.pause import PAUSE, UNPAUSE
 from kilonova.model.kinds.power import REBOOT, START, STOP
@@ -18,6 +19,7 @@ _ALL = (
     *(RESIZE, MIGRATE, CONFIRM, REVERT, EVACUATE, LIVE_MIGRATION),
     *(SHELVE_OFFLOAD, UNSHELVE, UNSHELVE_IN_PLACE),
     *(SOFT_DELETE, RESTORE),
+    *(ATTACH_INTERFACE, DETACH_INTERFACE),
     *(PAUSE, UNPAUSE, SUSPEND, RESUME, CHANGE_PASSWORD, TRIGGER_CRASH_DUMP),
 )
 
