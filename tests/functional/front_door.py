@@ -35,6 +35,11 @@ BODIES: dict[str, Any] = {
     "POST /servers/{id}/action os-start": {"os-start": None},
     "POST /servers/{id}/action os-stop": {"os-stop": None},
     "POST /servers/{id}/action reboot": {"reboot": {"type": "HARD"}},
+    "POST /servers/{id}/action resize": {"resize": {"flavorRef": "2"}},
+    "POST /servers/{id}/action evacuate": {"evacuate": {"onSharedStorage": False}},
+    "POST /servers/{id}/action os-migrateLive": {
+        "os-migrateLive": {"block_migration": False, "disk_over_commit": False, "host": None}
+    },
     "POST /servers/{id}/action changePassword": {"changePassword": {"adminPass": "x"}},
     "POST /servers/{id}/action os-resetState": {"os-resetState": {"state": "active"}},
     "POST /servers/{id}/action os-getConsoleOutput": {"os-getConsoleOutput": {}},
