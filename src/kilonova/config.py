@@ -172,6 +172,28 @@ class IdentityConfig(Section):
     region: str = Field("RegionOne", description="The region's name in the catalog.")
 
 
+class ConsoleConfig(Section):
+    """Remote consoles: where clients find the proxies, and those the hosts."""
+
+    novnc_url: str = Field("http://127.0.0.1:6080/vnc_auto.html", description="Page of the VNC proxy.")
+    serial_url: str = Field("ws://127.0.0.1:6083/", description="Address of the serial console proxy.")
+    spice_url: str = Field("http://127.0.0.1:6082/spice_auto.html", description="Page of the SPICE proxy.")
+    mks_url: str = Field("http://127.0.0.1:6090/", description="Address of the MKS proxy.")
+    host_port: int = Field(6100, ge=1, le=65535, description="Where hosts let the proxies in.")
+    token_seconds: float = Field(600.0, gt=0, description="How long a token opens a console.")
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """By the type of console."""
+        return {
+            "novnc": self.novnc_url,
+            "serial": self.serial_url,
+            "spice-html5": self.spice_url,
+            "spice-direct": self.spice_url,
+            "webmks": self.mks_url,
+        }
+
+
 class QuotaConfig(Section):
     """Default limits of a project, Nova's own defaults; -1 is no limit."""
 
@@ -206,6 +228,7 @@ class Config(Section):
     network: NetworkConfig = NetworkConfig()
     identity: IdentityConfig = IdentityConfig()
     quota: QuotaConfig = QuotaConfig()
+    console: ConsoleConfig = ConsoleConfig()
     log: LogConfig = LogConfig()
 
     @property

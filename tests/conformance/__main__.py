@@ -1,7 +1,8 @@
 """Judge the Compute API by what others have written for it.
 
 python -m tests.conformance tempest --base 2.53 --only test_keypairs
-python -m tests.conformance tempest --help
+python -m tests.conformance all
+python -m tests.conformance judge RECORDING…
 """
 
 import argparse
@@ -10,58 +11,72 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.conformance import shapes, suites, tempest
+from tests.conformance import everything, shapes, suites, tempest
 from tests.conformance.judged_cloud import JudgedCloud
+from tests.conformance.judgement import judge
 from tests.conformance.outcomes import Outcome, summary
 
 
 def main() -> int:
     """Run what was asked for; 1 if anything failed."""
-    parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
-    parser.add_argument(
-        "--directory", type=Path, help="where the cloud and the results are kept (default: a new one in /tmp)"
-    )
-    parts = parser.add_subparsers(dest="part", required=True)
-    part = parts.add_parser("tempest", help="Tempest's tests of Compute")
-    part.add_argument("--base", action="append", choices=tempest.BASES, help="lowest microversion; may be repeated")
-    part.add_argument("--only", help="a pattern of test ids")
-    part.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.OPTION=VALUE", help="another tempest.conf"
-    )
-    part.add_argument("--seconds", type=float, default=1200.0, help="at most this long for one sweep")
-    part = parts.add_parser("shapes", help="requests made out of Nova's schemas")
-    part.add_argument("--only", help="a part of method, path or body")
-    for name, suite in suites.SUITES.items():
-        part = parts.add_parser(name, help=f"the functional tests of {suite.title}")
-        part.add_argument("--only", help="a pattern of test ids")
-        part.add_argument("--seconds", type=float, default=1200.0, help="at most this long")
-    asked = parser.parse_args()
+    asked = _parser().parse_args()
+    if asked.part == "judge":
+        return _judge(asked.recordings)
     directory = asked.directory or Path(tempfile.mkdtemp(prefix="kilonova-conformance-"))
     print(f"everything is kept in {directory}")
-    failed = 0
+    if asked.part == "all":
+        return 1 if everything.run(directory, asked.base or list(tempest.BASES), asked.seconds, _show) else 0
     with JudgedCloud(directory).running() as cloud:
         if asked.part == "shapes":
             print(f"shapes: answers by status {shapes.run(cloud, asked.only)}")
-            return 0
-        if asked.part in suites.SUITES:
-            outcomes = suites.run(cloud, asked.part, asked.only, asked.seconds)
-            return 1 if show(suites.SUITES[asked.part].title, outcomes) else 0
-        for base in asked.base or ["2.1"]:
-            outcomes = tempest.run(cloud, base, asked.only, asked.seconds, asked.set)
-            failed += show(f"Tempest from {base}", outcomes)
-    return 1 if failed else 0
+        elif asked.part == "tempest":
+            for base in asked.base or ["2.1"]:
+                _show(f"Tempest from {base}", tempest.run(cloud, base, asked.only, asked.seconds, asked.set))
+        else:
+            _show(suites.SUITES[asked.part].title, suites.run(cloud, asked.part, asked.only, asked.seconds))
+    return _judge([cloud.recording])
 
 
-def show(title: str, outcomes: list[Outcome]) -> int:
-    """Print counts and failures; how many failed."""
-    counted = summary(outcomes)
-    print(f"{title}: {', '.join(f'{number} {state}' for state, number in counted.items())}")
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__.partition("\n")[0])
+    parser.add_argument("--directory", type=Path, help="where cloud and results are kept (default: a new one)")
+    parts = parser.add_subparsers(dest="part", required=True)
+    judging = parts.add_parser("judge", help="hold recordings against Nova's schemas")
+    judging.add_argument("recordings", nargs="+", type=Path)
+    whole = parts.add_parser("all", help="everything, and write docs/conformance.md")
+    one = parts.add_parser("tempest", help="Tempest's tests of Compute")
+    for part in (whole, one):
+        part.add_argument(
+            "--base", action="append", choices=tempest.BASES, help="lowest microversion; may be repeated"
+        )
+    one.add_argument("--set", action="append", default=[], metavar="SECTION.OPTION=VALUE", help="for tempest.conf")
+    made = parts.add_parser("shapes", help="requests made out of Nova's schemas")
+    made.add_argument("--only", help="a part of method, path or body")
+    theirs = [parts.add_parser(name, help=f"tests of {suite.title}") for name, suite in suites.SUITES.items()]
+    for part in (one, *theirs):
+        part.add_argument("--only", help="a pattern of test ids")
+    for part in (whole, one, *theirs):
+        part.add_argument("--seconds", type=float, default=1200.0, help="at most this long for one suite")
+    return parser
+
+
+def _show(title: str, outcomes: list[Outcome]) -> None:
+    """Counts, failures, reasons of skips."""
+    print(f"{title}: {', '.join(f'{number} {state}' for state, number in summary(outcomes).items())}")
     for outcome in outcomes:
         if outcome.state == "failed":
             print(f"  failed: {outcome.test}: {outcome.reason[:300]}")
     for reason, number in Counter(o.reason for o in outcomes if o.state == "skipped").most_common():
         print(f"  skipped {number}: {reason[:200]}")
-    return counted["failed"]
+
+
+def _judge(recordings: list[Path]) -> int:
+    judgement = judge(*recordings)
+    complaints = Counter((one["operation"], one["kind"], one["text"][:200]) for one in judgement.violations)
+    for (operation, kind, text), number in complaints.most_common():
+        print(f"  {number} {kind}: {operation}: {text}")
+    print(f"{sum(judgement.calls.values())} calls judged, {len(judgement.violations)} wrong, {judgement.known} known")
+    return 1 if judgement.violations or not judgement.calls else 0
 
 
 if __name__ == "__main__":

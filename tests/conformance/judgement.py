@@ -1,6 +1,7 @@
 """The oracle's verdict over all recordings of a run."""
 
 import json
+import re
 import subprocess
 from collections import Counter
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from tests.conformance.judged_cloud import ROOT, judges
 
+_QUOTED = re.compile(r"(['\"]).*?\1")  # the values: they make one complaint look like many
 SHOWN = 3
 """Complaints told of one operation; the rest is counted."""
 
@@ -40,7 +42,8 @@ _KINDS = {
 
 
 def _complaint(violation: dict[str, Any]) -> str:
-    return f"{_KINDS[violation['kind']]}: {violation['text'][:160]}"
+    text = _QUOTED.sub(r"\1…\1", violation["text"])[:160]
+    return f"{_KINDS[violation['kind']]}: {text}"
 
 
 def judge(*recordings: Path) -> Judgement:

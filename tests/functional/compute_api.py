@@ -51,6 +51,10 @@ MODULES = (
     "aggregate_images",
     "hosts",
     "usage_audit",
+    "remote_consoles",
+    "console_tokens",
+    "external_events",
+    "gone",
 )
 
 CALLERS = {
@@ -59,6 +63,7 @@ CALLERS = {
     "member": Caller(user_id="u-member", project_id="p-one", roles=with_implied({"member"})),
     "reader": Caller(user_id="u-reader", project_id="p-one", roles=with_implied({"reader"})),
     "other": Caller(user_id="u-other", project_id="p-two", roles=with_implied({"member"})),
+    "service": Caller(user_id="u-service", project_id="p-service", roles=frozenset({"service"})),
     "nobody": Caller(user_id="u-nobody", project_id="p-one"),
 }
 

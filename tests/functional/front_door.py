@@ -56,6 +56,11 @@ BODIES: dict[str, Any] = {
     "POST /os-aggregates/{id}/action set_metadata": {"set_metadata": {"metadata": {}}},
     "POST /os-aggregates/{id}/images": {"cache": [{"id": UNKNOWN}]},
     "PUT /os-hosts/{id}": {"status": "disable"},
+    "POST /servers/{server_id}/remote-consoles": {"remote_console": {"protocol": "vnc", "type": "novnc"}},
+    "POST /servers/{id}/action os-getVNCConsole": {"os-getVNCConsole": {"type": "novnc"}},
+    "POST /servers/{id}/action os-getSPICEConsole": {"os-getSPICEConsole": {"type": "spice-html5"}},
+    "POST /servers/{id}/action os-getSerialConsole": {"os-getSerialConsole": {"type": "serial"}},
+    "POST /os-server-external-events": {"events": [{"name": "network-changed", "server_uuid": UNKNOWN}]},
     "POST /os-server-groups": {"server_group": {"name": "g", "policies": ["affinity"]}},
     "POST /flavors": {"flavor": {"name": "f", "ram": 64, "vcpus": 1, "disk": 1}},
     "PUT /flavors/{id}": {"flavor": {"description": "d"}},
@@ -138,7 +143,8 @@ class Row:
             return {"host": "h", "binary": "nova-compute"} if self.version < 53 else {"status": "disabled"}
         if self.key == "PUT /flavors/{flavor_id}/os-extra_specs/{id}":
             return {UNKNOWN: "c"}
-        return BODIES.get(self.key, {} if self.route.action is None else {self.route.action: None})
+        named = {} if self.route.action is None else {self.route.action: None}
+        return BODIES.get(self.key.replace("/os-volumes_boot", "/servers"), named)
 
 
 def rows() -> list[Row]:

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kilonova.api.compute import gone
 from tests.functional.front_door import Door, Row, front_door, rows
 
+GONE = (gone.refuse, gone.refuse_rdp)
 ROWS = {str(row): row for row in rows()}
 
 
@@ -65,7 +67,7 @@ async def test_what_belongs_to_another_project_is_not_there(door: Door) -> None:
     wrong, asked = [], 0
     for row in ROWS.values():
         values = _values(row, mine)
-        if values is None or row.route.role in ("manager", "admin"):
+        if values is None or row.route.role in ("manager", "admin") or row.route.handler in GONE:
             continue
         asked += 1
         answer = await door(row, "stranger", url=row.url("x", values))

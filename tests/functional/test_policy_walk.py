@@ -31,6 +31,8 @@ OURS = {  # rules Nova has no name for: what it decides in code, or lets everybo
 }
 PERSONAS = ("reader", "member", "manager", "service", "admin")
 COMPUTE = [row for row in rows() if row.mount == "/compute" and row.route.role != "none"]
+ABOUT_OWN = {"/os-migrations": "?project_id={}"}
+"""What asks for one's own project's things only: all of them would need more than the operation's rule."""
 OF_PROJECTS = ("/os-quota-sets/", "/os-simple-tenant-usage/")
 """Where the id in the path is a project's."""
 
@@ -78,8 +80,9 @@ async def test_each_role_is_let_in_where_the_table_says(door: Door) -> None:
     for row in COMPUTE:
         least = (NOVAS | OURS)[row.route.rule]
         own = {row.names[0]: project} if row.route.path.startswith(OF_PROJECTS) else None
+        url = row.url(values=own) + ABOUT_OWN.get(row.route.path, "").format(project)
         for persona in PERSONAS:
-            status = (await door(row, f"{persona}@demo", url=row.url(values=own))).status_code
+            status = (await door(row, f"{persona}@demo", url=url)).status_code
             if (status == 403) is lets_in(persona, least) or status == 401:
                 wrong.append(f"{row} at 2.{row.version} for {persona}: {status}, least role {least}")
     assert not wrong, "\n".join(wrong)
@@ -103,7 +106,7 @@ async def test_a_server_of_another_project_is_there_for_administrators_only(door
             if status != expected:
                 wrong.append(f"{row} for {persona}: {status}, not {expected}")
         if row.route.method == "GET" and len(row.names) == 1:
-            assert (await door(row, "admin@strangers", url=url)).status_code == 200, str(row)
+            assert (await door(row, "admin@strangers", url=url)).status_code not in (403, 404), str(row)
     assert not wrong, "\n".join(wrong)
     assert await door.dump() == before
 

@@ -2,7 +2,11 @@
 
 from typing import Any
 
+from sqlalchemy.engine import Connection
+
+from kilonova.database import console_tokens, server_passwords
 from kilonova.hypervisor.fake.settings import Fault
+from kilonova.model.console import ConsoleToken
 from tests.simulation.world import IMAGE, Client, World, until_running
 
 
@@ -67,3 +71,29 @@ async def test_images_are_fetched_onto_an_aggregates_hosts(world: World, client:
     await world.clock.sleep(1)
     assert world.drivers["host1"].cached_images == {IMAGE}
     assert world.drivers["host2"].cached_images == set()
+
+
+async def test_a_deleted_server_leaves_neither_tokens_nor_a_password(world: World, client: Client) -> None:
+    server_id = await client.boot()
+    await client.until(server_id, "ACTIVE")
+
+    def write(connection: Connection) -> None:
+        stands_for = ConsoleToken(
+            server_id=server_id,
+            console_type="novnc",
+            host="192.0.2.1",
+            port=1,
+            tls_port=None,
+            internal_access_path=None,
+            access_url_base=None,
+            expires_at=1 << 60,
+        )
+        console_tokens.insert(connection, "token", stands_for, 0)
+        server_passwords.put(connection, server_id, "secret")
+
+    await world.database.run(write)
+    assert await world.database.run(console_tokens.find, "token", 0)
+    await client("DELETE", f"/servers/{server_id}")
+    await client.until_gone(server_id)
+    assert await world.database.run(console_tokens.find, "token", 0) is None
+    assert await world.database.run(server_passwords.find, server_id) == ""

@@ -17,7 +17,7 @@ from kilonova.hypervisor.qemu.launch import check, command_line, disks, tap_name
 from kilonova.hypervisor.qemu.record import GuestRecord, load, save
 from kilonova.hypervisor.qemu.settings import QemuSettings
 from kilonova.model.errors import HostFault, Invalid, Misconfigured
-from kilonova.model.guest import GuestSpec, ImageTicket, Nic
+from kilonova.model.guest import GuestSpec, ImageTicket, InjectedFile, Nic
 
 SETTINGS = QemuSettings(root_ports=2)
 
@@ -189,6 +189,16 @@ def test_the_drive_has_every_version_and_user_data_only_if_there_is_some() -> No
     assert files["openstack/2018-08-27/meta_data.json"] == files["openstack/latest/meta_data.json"]
     assert {"openstack/latest/vendor_data.json", "ec2/latest/meta-data.json", "ec2/latest/user-data"} <= set(files)
     assert not any(name.endswith(("user_data", "user-data")) for name in documents(spec()))
+
+
+def test_files_of_a_create_are_on_the_drive_and_named_in_its_document() -> None:
+    one = InjectedFile(path="/etc/motd", contents=base64.b64encode(b"hello").decode())
+    two = InjectedFile(path="/root/x", contents=base64.b64encode(b"\xff").decode())
+    files = documents(spec(files=[one, two]))
+    named = msgspec.json.decode(files["openstack/latest/meta_data.json"])["files"]
+    assert [file["path"] for file in named] == ["/etc/motd", "/root/x"]
+    assert [files[f"openstack{file['content_path']}"] for file in named] == [b"hello", b"\xff"]
+    assert "files" not in meta_data(spec())
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,13 @@
 from kilonova.api.compute import (
     aggregate_images,
     aggregates,
+    console_tokens,
     deferred_delete,
     evacuation,
     extensions,
+    external_events,
     flavors,
+    gone,
     hosts,
     hypervisors,
     instance_actions,
@@ -15,6 +18,7 @@ from kilonova.api.compute import (
     live_migration,
     migrations,
     quotas,
+    remote_consoles,
     rules,
     rules_servers,
     server_actions,
@@ -36,6 +40,7 @@ from kilonova.api.compute import (
     usage,
     usage_audit,
     versions,
+    volumes_boot,
     zones,
 )
 from kilonova.api.compute.deployment import Deployment
@@ -79,12 +84,17 @@ _MODULES = (
     aggregate_images,
     hosts,
     usage_audit,
+    remote_consoles,
+    console_tokens,
+    external_events,
+    gone,
 )
 
 
 def compute_routes() -> RouteTable:
     """Every operation of the Compute API."""
-    return RouteTable(route for module in _MODULES for route in module.ROUTES)
+    routes = [route for module in _MODULES for route in module.ROUTES]
+    return RouteTable([*routes, *volumes_boot.aliases(routes)])
 
 
 def policy_defaults(table: RouteTable) -> dict[str, str]:

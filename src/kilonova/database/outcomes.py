@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from kilonova.database import ledger, moves, servers
+from kilonova.database import console_tokens, ledger, moves, server_passwords, servers
 from kilonova.database.outgoing import quota_of
 from kilonova.model.action import Action
 from kilonova.model.kinds.create import CREATE
@@ -60,7 +60,11 @@ def _unshelved(connection: Connection, action: Action, now: int) -> dict[str, An
 def _deleted(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     """Everything the server held is given back."""
     server = servers.find(connection, action.server_id)
-    ended = moves.ended(connection, server, now) if server is not None and server.deleted_at is None else {}
+    if server is None or server.deleted_at is not None:
+        return {}
+    ended = moves.ended(connection, server, now)
+    console_tokens.forget_server(connection, server.id)
+    server_passwords.clear(connection, server.id)
     return {"deleted_at": now, "terminated_at": now, "host": None, "soft_deleted_at": None, **ended}
 
 

@@ -15,7 +15,7 @@ from kilonova.messaging.contract import (
 )
 from kilonova.model.action import Action, Performer, host_of_step
 from kilonova.model.context import RequestContext
-from kilonova.model.guest import GuestSpec, Nic
+from kilonova.model.guest import GuestSpec, InjectedFile, Nic
 from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.kinds.create import CREATE, SCHEDULE
 from kilonova.model.placement import REQUESTED_HOST
@@ -48,6 +48,7 @@ def guest_spec(server: Server, epoch: int = 0, action: Action | None = None) -> 
         nics=[msgspec.convert(nic, Nic) for nic in server.addresses],
         metadata=server.metadata,
         user_data=server.user_data,
+        files=[InjectedFile(path=file["path"], contents=file["contents"]) for file in server.personality or []],
         key_name=server.key_name,
         public_key=server.public_key,
         availability_zone=work.get("zone", server.availability_zone),

@@ -47,6 +47,7 @@ servers = _table(
     sa.Column("key_name", Name),
     sa.Column("public_key", LongText),
     sa.Column("user_data", LongText),
+    sa.Column("personality", Json),
     sa.Column("config_drive", sa.Boolean, nullable=False, default=False),
     sa.Column("metadata", Json, nullable=False),
     sa.Column("tags", Json, nullable=False),

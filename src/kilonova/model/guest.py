@@ -52,6 +52,13 @@ class Nic(msgspec.Struct, frozen=True, kw_only=True):
     floating: list[tuple[str, str]] = []
 
 
+class InjectedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that the guest is to find at ``path``; ``contents`` are base64."""
+
+    path: str
+    contents: str
+
+
 class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One guest: a server as a hypervisor sees it.
 
@@ -76,6 +83,7 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     nics: list[Nic] = []
     metadata: dict[str, str] = {}
     user_data: str | None = None
+    files: list[InjectedFile] = []
     key_name: str | None = None
     public_key: str | None = None
     admin_password: str | None = None

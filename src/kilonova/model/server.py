@@ -160,6 +160,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     key_name: str | None
     public_key: str | None
     user_data: str | None
+    personality: list[dict[str, str]] | None = None
     config_drive: bool
     metadata: dict[str, str]
     tags: list[str]

@@ -27,7 +27,7 @@ def least_roles() -> dict[str, str]:
     conf.set_override("enforce_new_defaults", True, group="oslo_policy")
     rules = list(policies.list_rules())
     enforcer.register_defaults(rules)
-    return {rule.name: _least(enforcer, rule.name) for rule in rules if rule.name.startswith("os_compute_api:")}
+    return {rule.name: _least(enforcer, rule.name) for rule in rules if ":" in rule.name}
 
 
 def _least(enforcer: Any, rule: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
+from kilonova.api.compute import personality
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.inputs import as_address
 from kilonova.api.compute.server_metadata import check_quota
@@ -72,8 +73,6 @@ async def read(cloud: Deployment, call: Call) -> Boot:
 
 
 def _refuse_what_we_lack(body: dict[str, Any]) -> None:
-    if body.get("personality"):
-        raise Invalid("Personality files are not supported; pass them in user_data.")
     devices = [*body.get("block_device_mapping", []), *body.get("block_device_mapping_v2", [])]
     for device in devices:
         if device.get("source_type") != "image" or device.get("destination_type", "local") != "local":
@@ -139,6 +138,7 @@ def _named(
     if host and not any(known.host == host for known in hosts):
         raise Invalid(f"Compute host {host[:255]} could not be found.")
     check_quota(connection, cloud, call.project_id, body.get("metadata", {}))
+    personality.check_quota(connection, cloud, call.project_id, personality.files(body))
     _check_group(connection, call, group_hint(hints))
     return flavor, keypair
 
@@ -236,6 +236,7 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
         "key_name": boot.keypair.name if boot.keypair else None,
         "public_key": boot.keypair.public_key if boot.keypair else None,
         "user_data": body.get("user_data"),
+        "personality": personality.files(body) or None,
         "config_drive": _config_drive(body, image),
         "metadata": body.get("metadata", {}),
         "tags": sorted(set(body.get("tags", []))),

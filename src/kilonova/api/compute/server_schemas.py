@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from kilonova.api.compute.inputs import BOOLEAN, PRINTABLE_NAME
+from kilonova.api.compute.personality import PERSONALITY
 from kilonova.web.schema import NON_NEGATIVE, TEXT, Schema, Versioned, always
 
 NAME = PRINTABLE_NAME
@@ -130,7 +131,7 @@ def _create(version: int) -> Schema:
         if version >= since:
             properties |= addition
     if version <= 56:
-        properties["personality"] = {"type": "array", "items": {"type": "object"}}
+        properties["personality"] = PERSONALITY
     if version >= 37:
         required.append("networks")
     return {

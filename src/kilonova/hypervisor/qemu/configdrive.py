@@ -60,12 +60,23 @@ def documents(spec: GuestSpec) -> dict[str, bytes]:
             files[f"openstack/{version}/user_data"] = user_data(spec)
     if spec.user_data is not None:
         files["ec2/latest/user-data"] = user_data(spec)
+    for number, file in enumerate(spec.files):
+        files[f"openstack/{_content(number)}"] = from_base64(file.contents)
     return files
 
 
+def _content(number: int) -> str:
+    """Where the guest finds the content of an injected file, below ``openstack``."""
+    return f"content/{number:04}"
+
+
 def user_data(spec: GuestSpec) -> bytes:
-    """The user's own bytes. The API carries them as base64; text that is not, is taken as it is."""
-    text = spec.user_data or ""
+    """The user's own bytes."""
+    return from_base64(spec.user_data or "")
+
+
+def from_base64(text: str) -> bytes:
+    """What the API carries as base64; text that is not, is taken as it is."""
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except ValueError:
@@ -90,6 +101,10 @@ def meta_data(spec: GuestSpec) -> dict[str, Any]:
         key = spec.public_key.strip()
         document["public_keys"] = {name: key}
         document["keys"] = [{"name": name, "type": "ssh", "data": key}]
+    if spec.files:
+        document["files"] = [
+            {"content_path": f"/{_content(number)}", "path": file.path} for number, file in enumerate(spec.files)
+        ]
     if spec.admin_password:
         document["admin_pass"] = spec.admin_password
     return document

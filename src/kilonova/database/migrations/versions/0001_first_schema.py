@@ -333,6 +333,7 @@ def upgrade() -> None:
         sa.Column("key_name", sa.String(length=255), nullable=True),
         sa.Column("public_key", LongText, nullable=True),
         sa.Column("user_data", LongText, nullable=True),
+        sa.Column("personality", Json(), nullable=True),
         sa.Column("config_drive", sa.Boolean(), nullable=False),
         sa.Column("metadata", Json(), nullable=False),
         sa.Column("tags", Json(), nullable=False),
