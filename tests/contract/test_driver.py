@@ -12,7 +12,7 @@ from kilonova.hypervisor.driver import Driver
 from kilonova.hypervisor.fake.driver import FakeDriver
 from kilonova.model.errors import Conflict, NotFound, Stale, Unsupported
 from kilonova.model.guest import GuestCommand, GuestState, ImageTicket
-from tests.contract.hypervisors import READY, FakeWorld, QemuWorld, World, console_has, eventually, server_id
+from tests.contract.hypervisors import READY, FakeWorld, Login, QemuWorld, World, console_has, eventually, server_id
 
 
 @pytest.fixture(params=["fake", pytest.param("qemu", marks=pytest.mark.real)])
@@ -273,6 +273,46 @@ async def test_a_guest_is_interrupted(world: World) -> None:
     await world.driver.power_off(server, 0)
     with pytest.raises(Conflict):
         await world.driver.command(server, GuestCommand(verb="nmi"))
+
+
+async def test_a_rescue_system_boots_beside_the_guests_own_disk(world: World) -> None:
+    server = await running(world)
+    driver = world.driver
+    await console_has(driver, server, READY)
+    await driver.power_off(server, 0)
+    rescue = world.spec(hostname="rescuer")
+    for _ in range(2):
+        await driver.power_on(server, rescue=rescue)
+        guest = await driver.show_guest(server)
+        assert guest is not None and guest.rescued and guest.state is GuestState.RUNNING
+    if isinstance(world, QemuWorld):
+        await console_has(driver, server, f"{READY} hostname=rescuer")
+        async with Login(world.instances / server) as shell:
+            disks = await shell.run("cat /sys/block/vd?/serial")
+        assert disks.split()[:2] == ["rescue", "root"]
+    driver = await world.restart()
+    guest = await driver.show_guest(server)
+    assert guest is not None and guest.rescued
+    await driver.power_on(server)
+    guest = await driver.show_guest(server)
+    assert guest is not None and not guest.rescued and guest.state is GuestState.RUNNING
+    await driver.power_on(server, rescue=rescue)
+    await driver.reboot(server, hard=True, grace=0)
+    guest = await driver.show_guest(server)
+    assert guest is not None and not guest.rescued
+    await driver.destroy(server)
+    assert await world.leftovers() == []
+
+
+async def test_a_guest_that_stays_off_has_not_run(world: World) -> None:
+    spec = world.spec(stays_off=True)
+    await world.driver.prepare(spec, silent)
+    for _ in range(2):
+        await world.driver.release(spec.server_id)
+        assert await state_of(world.driver, spec.server_id) is GuestState.OFF
+    assert await world.driver.console_output(spec.server_id, None) == ""
+    await world.driver.power_on(spec.server_id)
+    assert await state_of(world.driver, spec.server_id) is GuestState.RUNNING
 
 
 async def test_what_nobody_asked_for_is_told(world: World) -> None:

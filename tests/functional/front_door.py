@@ -40,6 +40,7 @@ BODIES: dict[str, Any] = {
     "POST /servers/{id}/action os-migrateLive": {
         "os-migrateLive": {"block_migration": False, "disk_over_commit": False, "host": None}
     },
+    "POST /servers/{id}/action rebuild": {"rebuild": {"imageRef": UNKNOWN}},
     "POST /servers/{id}/action changePassword": {"changePassword": {"adminPass": "x"}},
     "POST /servers/{id}/action os-resetState": {"os-resetState": {"state": "active"}},
     "POST /servers/{id}/action os-getConsoleOutput": {"os-getConsoleOutput": {}},

@@ -88,18 +88,23 @@ class Steps:
             )
         except Stale as stale:
             return StepRefused(reason=stale.message)
+        try:
+            return await self._grant(begun)
+        except Unavailable:
+            raise
+        except Stale as stale:
+            return StepRefused(reason=stale.message)
+        except KilonovaError as error:
+            return await self._fail_here(begun, error)
+
+    async def _grant(self, begun: engine.Begun) -> StepGranted:
         nics: list[Nic] = []
         ticket: ImageTicket | None = None
         step = KINDS[begun.action.kind].step(begun.action.step)
         if step.provides or step.rebinds:
-            try:
-                nics, ticket = await self._provide(begun, image=step.provides)
-            except Unavailable:
-                raise
-            except Stale as stale:
-                return StepRefused(reason=stale.message)
-            except KilonovaError as error:
-                return await self._fail_here(begun, error)
+            nics, ticket = await self._provide(begun, image=step.provides)
+        elif step.fetches:
+            ticket = await self._images.ticket(begun.action.input.get("image_id") or begun.server.image_id or "")
         return StepGranted(epoch=begun.action.epoch, lease_seconds=self._config.lease, nics=nics, image=ticket)
 
     async def _provide(self, begun: engine.Begun, *, image: bool) -> tuple[list[Nic], ImageTicket | None]:

@@ -16,6 +16,7 @@ from kilonova.model.kinds.create import CREATE
 from kilonova.model.kinds.delete import DELETE
 from kilonova.model.kinds.evacuate import EVACUATE
 from kilonova.model.kinds.live_migration import LIVE_MIGRATION
+from kilonova.model.kinds.rebuild import REBUILD
 from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
 from kilonova.model.kinds.soft_delete import RESTORE, SOFT_DELETE
 from kilonova.model.kinds.unshelve import SHELVE_OFFLOAD, UNSHELVE, UNSHELVE_IN_PLACE
@@ -68,6 +69,12 @@ def _deleted(connection: Connection, action: Action, now: int) -> dict[str, Any]
     return {"deleted_at": now, "terminated_at": now, "host": None, "soft_deleted_at": None, **ended}
 
 
+def _rebuilt(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """A server that was off stays off."""
+    vm_state = VmState.STOPPED if action.work.get("stays_off") else VmState.ACTIVE
+    return {"vm_state": str(vm_state), "launched_at": now, "fault": None}
+
+
 def _put_away(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     """A soft-deleted server keeps its host and its addresses, and counts no more."""
     server = servers.find(connection, action.server_id)
@@ -103,6 +110,7 @@ _SUCCEEDED: dict[str, Outcome] = {
     CONFIRM.name: moves.confirmed,
     REVERT.name: moves.reverted,
     EVACUATE.name: moves.evacuated,
+    REBUILD.name: _rebuilt,
     LIVE_MIGRATION.name: moves.migrated_live,
     SHELVE_OFFLOAD.name: _on_no_host,
     UNSHELVE.name: _unshelved,

@@ -67,8 +67,12 @@ class Driver(Protocol):
         """End the guest and remove all it had here."""
         ...
 
-    async def power_on(self, server_id: str) -> None:
-        """Start a guest that is off, from its own disk; a paused or suspended one goes on where it was."""
+    async def power_on(self, server_id: str, *, rescue: GuestSpec | None = None) -> None:
+        """Start a guest that is off, from its own disk; a paused or suspended one goes on where it was.
+
+        With ``rescue`` it boots that spec's image and config drive instead, its own disk being the second. Any later boot is
+        from its own disk again.
+        """
         ...
 
     async def power_off(self, server_id: str, grace: float) -> None:

@@ -23,7 +23,7 @@ from kilonova.model.guest import Capabilities, Guest, GuestCommand, GuestSpec, G
 
 FEATURES = [
     *("config-drive", "console-output", "soft-shutdown", "resize", "migrate", "live_migrate"),
-    *("pause", "suspend", "set_password", "nmi"),
+    *("pause", "suspend", "set_password", "nmi", "rescue"),
 ]
 
 _SAID = {"nmi": "non-maskable interrupt", "set_password": "the administrator's password was changed"}
@@ -124,11 +124,14 @@ class FakeDriver:
             if self._guests.pop(server_id, None) is not None:
                 self._journal.remove(server_id, self._guests)
 
-    async def power_on(self, server_id: str) -> None:
+    async def power_on(self, server_id: str, *, rescue: GuestSpec | None = None) -> None:
         async with self._lock(server_id):
             guest = self._released(server_id)
             await self._work("power_on", server_id)
-            if guest.state in (GuestState.PAUSED, GuestState.SUSPENDED):
+            if guest.rescued is not (rescue is not None):
+                guest.rescued = rescue is not None
+                self._boot(guest)
+            elif guest.state in (GuestState.PAUSED, GuestState.SUSPENDED):
                 self._go_on(guest)
             elif guest.state is not GuestState.RUNNING:
                 self._boot(guest)
@@ -143,6 +146,7 @@ class FakeDriver:
         async with self._lock(server_id):
             guest = self._released(server_id)
             await self._work("reboot", server_id, longest=0 if hard else grace)
+            guest.rescued = False
             self._boot(guest)
 
     async def set_paused(self, server_id: str, paused: bool) -> None:
@@ -301,6 +305,7 @@ class FakeDriver:
 def _describe(guest: FakeGuest) -> Guest:
     spec = guest.spec
     return Guest(
+        rescued=guest.rescued,
         server_id=spec.server_id,
         name=spec.name,
         state=guest.state,

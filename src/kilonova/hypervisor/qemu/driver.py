@@ -29,6 +29,7 @@ from kilonova.hypervisor.qemu.instance import Instance
 from kilonova.hypervisor.qemu.launch import check
 from kilonova.hypervisor.qemu.process import find
 from kilonova.hypervisor.qemu.record import FILE, GuestRecord, Wanted, load
+from kilonova.hypervisor.qemu.rescue import equip_rescue, leave_rescue
 from kilonova.hypervisor.qemu.settings import QemuSettings
 from kilonova.hypervisor.qemu.suspension import drop_memory, keep_memory, take_memory_back
 from kilonova.model.clock import Clock
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 FEATURES = [
     *("config-drive", "console-output", "graphical-console", "serial-console", "soft-shutdown"),
-    *("pause", "suspend", "nmi"),
+    *("pause", "suspend", "nmi", "rescue"),
 ]
 TRIM_SECONDS = 60.0
 ATTACH_AT_ONCE = 64
@@ -141,10 +142,12 @@ class QemuDriver:
             if instance is not None:
                 await self._discard(instance)
 
-    async def power_on(self, server_id: str) -> None:
+    async def power_on(self, server_id: str, *, rescue: GuestSpec | None = None) -> None:
         async with self._verb(server_id):
             instance = self._released(server_id)
-            if instance.record.suspended:
+            if (instance.record.rescue is None) is not (rescue is None):
+                await self._exchange(instance, rescue)
+            elif instance.record.suspended:
                 await instance.shut_down(0)  # of a call that was interrupted; its processors stood
                 await self._run(instance)
             elif not instance.running:
@@ -164,6 +167,7 @@ class QemuDriver:
             instance = self._released(server_id)
             await instance.shut_down(0 if hard else grace)
             await drop_memory(instance, self._settings)
+            await leave_rescue(instance)
             await self._run(instance)
 
     async def set_paused(self, server_id: str, paused: bool) -> None:
@@ -278,6 +282,18 @@ class QemuDriver:
             await bridge.plug(nic)
         progress("process")
         await instance.launch(self._accelerator)
+
+    async def _exchange(self, instance: Instance, rescue: GuestSpec | None) -> None:
+        """Boot a rescue system instead of the guest's own disk, or the other way round."""
+        await instance.shut_down(0)
+        await drop_memory(instance, self._settings)
+        if rescue is None:
+            await leave_rescue(instance)
+        else:
+            check(rescue)
+            base = await self._images.base(rescue.image) if rescue.image else None
+            await equip_rescue(instance, rescue, base, self._settings)
+        await self._run(instance)
 
     async def _run(self, instance: Instance) -> None:
         """A new process for a guest that has its disks, running at once."""
