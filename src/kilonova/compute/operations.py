@@ -9,6 +9,7 @@ from kilonova.compute.pause import pause, resume, suspend, unpause
 from kilonova.compute.power import power_off, power_on, put_away, reboot
 from kilonova.compute.rebuild import rebuild
 from kilonova.compute.rescue import rescue, unrescue
+from kilonova.compute.snapshot import shelve, snapshot
 from kilonova.compute.tools import Operation
 
 OPERATIONS: dict[str, Operation] = {
@@ -30,6 +31,8 @@ OPERATIONS: dict[str, Operation] = {
     "reboot": reboot,
     "put_away": put_away,
     "rebuild": rebuild,
+    "snapshot": snapshot,
+    "shelve": shelve,
     "rescue": rescue,
     "unrescue": unrescue,
     "pause": pause,

@@ -18,6 +18,7 @@ from kilonova.model.kinds.evacuate import EVACUATE
 from kilonova.model.kinds.live_migration import LIVE_MIGRATION
 from kilonova.model.kinds.rebuild import REBUILD
 from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
+from kilonova.model.kinds.shelve import SHELVE
 from kilonova.model.kinds.soft_delete import RESTORE, SOFT_DELETE
 from kilonova.model.kinds.unshelve import SHELVE_OFFLOAD, UNSHELVE, UNSHELVE_IN_PLACE
 from kilonova.model.migration import MigrationStatus
@@ -75,6 +76,11 @@ def _rebuilt(connection: Connection, action: Action, now: int) -> dict[str, Any]
     return {"vm_state": str(vm_state), "launched_at": now, "fault": None}
 
 
+def _shelved(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """It keeps its host until it is offloaded, and knows the image that it will be made of."""
+    return {"shelved_image_id": action.input["image"]["id"]}
+
+
 def _put_away(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     """A soft-deleted server keeps its host and its addresses, and counts no more."""
     server = servers.find(connection, action.server_id)
@@ -111,6 +117,7 @@ _SUCCEEDED: dict[str, Outcome] = {
     REVERT.name: moves.reverted,
     EVACUATE.name: moves.evacuated,
     REBUILD.name: _rebuilt,
+    SHELVE.name: _shelved,
     LIVE_MIGRATION.name: moves.migrated_live,
     SHELVE_OFFLOAD.name: _on_no_host,
     UNSHELVE.name: _unshelved,

@@ -11,14 +11,34 @@ Rules that the contract suite (``tests/contract/test_driver.py``) checks on ever
 - Verbs may take seconds, and may be cancelled: what they leave is found by the next call for that server.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 from kilonova.model.diagnostics import GuestDiagnostics
-from kilonova.model.guest import Capabilities, Guest, GuestCommand, GuestSpec, GuestState, HostResources, ImageTicket
+from kilonova.model.guest import (
+    Capabilities,
+    Guest,
+    GuestCommand,
+    GuestSpec,
+    GuestState,
+    HostResources,
+    ImageTicket,
+    ImageUpload,
+)
 
 Progress = Callable[[str], None]
 """Told the name of each stage as it begins (``image``, ``disk``, ``network``, ``process``)."""
+
+Stage = Callable[[str], Awaitable[None]]
+"""The same for a snapshot (``copy``, ``upload``); may raise ``Stale`` to stop it."""
+
+
+class ImageUploader(Protocol):
+    """Sends an image's bytes away. Given by whoever knows the image service."""
+
+    async def upload(self, upload: ImageUpload, size: int, pieces: AsyncIterator[bytes]) -> None:
+        """Send ``size`` bytes. Raises ``NotFound`` if the image is gone, ``HostFault``, ``Unavailable``."""
+        ...
 
 
 class Driver(Protocol):
@@ -91,6 +111,14 @@ class Driver(Protocol):
         """Keep a running or paused guest's memory on disk and free the rest; ``power_on`` goes on where it was.
 
         A ``power_off`` or ``reboot`` of a suspended guest throws its memory away.
+        """
+        ...
+
+    async def snapshot(self, server_id: str, upload: ImageUpload, stage: Stage) -> None:
+        """Upload a copy of the guest's root disk, standing alone, as of one moment. Nothing of the copy stays here.
+
+        A running guest goes on meanwhile; its disk is as it would be if its power were cut at that moment. Raises
+        ``Unsupported`` if this driver cannot.
         """
         ...
 

@@ -14,8 +14,9 @@ from kilonova.database import server_migrations as migrations_table
 from kilonova.database.tables import servers as table
 from kilonova.model.context import Caller, RequestContext
 from kilonova.model.errors import Conflict, KilonovaError, NotFound, Unavailable
+from kilonova.simulation.images import IMAGE
 from kilonova.simulation.schedule import Operation
-from kilonova.simulation.services import DOUBLE, FLAVOR, IMAGE
+from kilonova.simulation.services import DOUBLE, FLAVOR
 from kilonova.web.call import Call, Reply
 from kilonova.web.policy import Policy
 

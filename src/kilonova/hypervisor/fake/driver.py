@@ -12,14 +12,24 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from kilonova.hypervisor.driver import Progress
+from kilonova.hypervisor.driver import ImageUploader, Progress, Stage
 from kilonova.hypervisor.fake.diagnostics import imitate
+from kilonova.hypervisor.fake.disk import empty_qcow2
 from kilonova.hypervisor.fake.journal import FakeGuest, Journal
 from kilonova.hypervisor.fake.settings import FakeSettings, Fault
 from kilonova.model.clock import Clock
 from kilonova.model.diagnostics import GuestDiagnostics
 from kilonova.model.errors import Conflict, HostFault, NotFound, Stale, Unsupported
-from kilonova.model.guest import Capabilities, Guest, GuestCommand, GuestSpec, GuestState, HostResources, ImageTicket
+from kilonova.model.guest import (
+    Capabilities,
+    Guest,
+    GuestCommand,
+    GuestSpec,
+    GuestState,
+    HostResources,
+    ImageTicket,
+    ImageUpload,
+)
 
 FEATURES = [
     *("config-drive", "console-output", "soft-shutdown", "resize", "migrate", "live_migrate"),
@@ -34,8 +44,14 @@ class FakeDriver:
     """One fake host. ``state_file`` keeps its guests over a restart; without it they go with the object."""
 
     def __init__(
-        self, clock: Clock, rng: random.Random, settings: FakeSettings, state_file: Path | None = None
+        self,
+        clock: Clock,
+        rng: random.Random,
+        settings: FakeSettings,
+        state_file: Path | None = None,
+        uploader: ImageUploader | None = None,
     ) -> None:
+        self._uploader = uploader
         self._clock = clock
         self._rng = rng
         self._settings = settings
@@ -54,7 +70,7 @@ class FakeDriver:
             version=1_000,
             accelerator="fake",
             cpu_model="fake",
-            features=list(FEATURES),
+            features=[*FEATURES, *(["snapshot"] if self._uploader is not None else [])],
             warning="guests are imitated: nothing runs",
         )
 
@@ -165,6 +181,17 @@ class FakeDriver:
             guest = self._up(server_id)
             await self._work("suspend", server_id)
             self._become(guest, GuestState.SUSPENDED)
+
+    async def snapshot(self, server_id: str, upload: ImageUpload, stage: Stage) -> None:
+        if self._uploader is None:
+            raise Unsupported("this fake host was given no way to upload images")
+        async with self._lock(server_id):
+            guest = self._released(server_id)
+            await stage("copy")
+            await self._work("snapshot", server_id)
+            content = empty_qcow2(max(guest.spec.disk_gb, 1) << 30)
+            await stage("upload")
+            await self._uploader.upload(upload, len(content), _pieces(content))
 
     async def command(self, server_id: str, command: GuestCommand) -> None:
         said = _SAID.get(command.verb)
@@ -300,6 +327,10 @@ class FakeDriver:
     def _become(self, guest: FakeGuest, state: GuestState) -> None:
         guest.state = state
         self._journal.change(guest, self._guests)
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 def _describe(guest: FakeGuest) -> Guest:

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from kilonova.hypervisor.driver import Progress
+from kilonova.hypervisor.driver import ImageUploader, Progress, Stage
 from kilonova.hypervisor.qemu import bridge, console, diagnostics, machine
 from kilonova.hypervisor.qemu.accelerator import find_accelerator
 from kilonova.hypervisor.qemu.command import disk_full
@@ -31,11 +31,21 @@ from kilonova.hypervisor.qemu.process import find
 from kilonova.hypervisor.qemu.record import FILE, GuestRecord, Wanted, load
 from kilonova.hypervisor.qemu.rescue import equip_rescue, leave_rescue
 from kilonova.hypervisor.qemu.settings import QemuSettings
+from kilonova.hypervisor.qemu.snapshot import copy_root, pieces
 from kilonova.hypervisor.qemu.suspension import drop_memory, keep_memory, take_memory_back
 from kilonova.model.clock import Clock
 from kilonova.model.diagnostics import GuestDiagnostics
 from kilonova.model.errors import Conflict, HostFault, Misconfigured, NotFound, Stale, Unsupported
-from kilonova.model.guest import Capabilities, Guest, GuestCommand, GuestSpec, GuestState, HostResources, ImageTicket
+from kilonova.model.guest import (
+    Capabilities,
+    Guest,
+    GuestCommand,
+    GuestSpec,
+    GuestState,
+    HostResources,
+    ImageTicket,
+    ImageUpload,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +60,15 @@ ATTACH_AT_ONCE = 64
 class QemuDriver:
     """Guests as QEMU processes below ``state_dir``. One driver at a time may own such a directory."""
 
-    def __init__(self, state_dir: Path, clock: Clock, fetcher: ImageFetcher, settings: QemuSettings) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        clock: Clock,
+        fetcher: ImageFetcher,
+        settings: QemuSettings,
+        uploader: ImageUploader | None = None,
+    ) -> None:
+        self._uploader = uploader
         self._state_dir = state_dir.absolute()
         self._directory = self._state_dir / "instances"
         self._clock = clock
@@ -83,7 +101,7 @@ class QemuDriver:
             accelerator=answer.accelerator,
             architecture=machine.architecture(),
             cpu_model=machine.cpu_model(),
-            features=list(FEATURES),
+            features=[*FEATURES, *(["snapshot"] if self._uploader is not None else [])],
             warning=answer.warning,
         )
 
@@ -180,6 +198,19 @@ class QemuDriver:
             instance = self._released(server_id)
             if instance.state is not GuestState.SUSPENDED:
                 await keep_memory(self._up(server_id), self._clock, self._settings)
+
+    async def snapshot(self, server_id: str, upload: ImageUpload, stage: Stage) -> None:
+        if self._uploader is None:
+            raise Unsupported("this host was given no way to upload images")
+        async with self._verb(server_id):
+            instance = self._released(server_id)
+            await stage("copy")
+            copy = await copy_root(instance, self._clock, self._settings)
+            try:
+                await stage("upload")
+                await self._uploader.upload(upload, copy.stat().st_size, pieces(copy))
+            finally:
+                copy.unlink(missing_ok=True)
 
     async def command(self, server_id: str, command: GuestCommand) -> None:
         if command.verb != "nmi":
