@@ -1,10 +1,13 @@
-"""The step ``settle_image``: an image of a server is there with its bytes, or its record goes; old backups go after new ones."""
+"""The images that are made of servers: there with their bytes, or their records go; old backups go after new ones.
+
+The image of a shelved server goes when the server is made of it again, or is deleted.
+"""
 
 from typing import Any
 
 import structlog
 
-from kilonova.database import actions
+from kilonova.database import actions, servers
 from kilonova.database.connection import Database
 from kilonova.image.protocol import ImageService
 from kilonova.model.action import Action
@@ -38,6 +41,18 @@ class Snapshots:
         kept = await self._images.backups(action.server_id, action.input["backup_type"])
         for image_id in kept[action.input["rotation"] :]:
             await self._images.discard(image_id)
+
+    async def forget(self, action: Action) -> dict[str, Any]:
+        """The step ``forget_image``: what a shelved server was made of again is not needed any more."""
+        if image_id := action.work.get("image_id"):
+            await self._images.discard(image_id)
+        return {}
+
+    async def forget_shelved(self, server_id: str) -> None:
+        """The same, of a server that is over."""
+        server = await self._database.run(servers.find, server_id)
+        if server is not None and server.shelved_image_id:
+            await self._images.discard(server.shelved_image_id)
 
     async def clear(self, server_id: str) -> None:
         """Delete the records of images that were to be made of a server, and have no bytes as their actions were ended."""

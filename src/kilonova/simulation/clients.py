@@ -8,7 +8,16 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
-from kilonova.api.compute import evacuation, live_migration, server_actions, server_migrations, server_moves, servers
+from kilonova.api.compute import (
+    evacuation,
+    live_migration,
+    server_actions,
+    server_images,
+    server_migrations,
+    server_moves,
+    servers,
+    unshelving,
+)
 from kilonova.api.compute.deployment import Deployment
 from kilonova.database import server_migrations as migrations_table
 from kilonova.database.tables import servers as table
@@ -29,6 +38,9 @@ _BODIES: dict[str, dict[str, Any]] = {
     "shrink": {"resize": {"flavorRef": FLAVOR}},
     "migrate": {"migrate": None},
     "confirm": {"confirmResize": None},
+    "shelve": {"shelve": None},
+    "offload": {"shelveOffload": None},
+    "unshelve": {"unshelve": None},
     "revert": {"revertResize": None},
     "evacuate": {"evacuate": {}},
     "live": {"os-migrateLive": {"block_migration": "auto", "host": None}},
@@ -58,6 +70,9 @@ _HANDLERS: dict[str, Callable[[Deployment, Call], Awaitable[Reply]]] = {
     "evacuate": evacuation.evacuate,
     "live": live_migration.migrate_live,
     "abort": _abort,
+    "shelve": server_images.shelve,
+    "offload": unshelving.offload,
+    "unshelve": unshelving.unshelve,
 }
 _PATIENCE = 60.0
 
