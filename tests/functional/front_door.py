@@ -38,8 +38,11 @@ BODIES: dict[str, Any] = {
     "POST /servers/{id}/action resize": {"resize": {"flavorRef": "2"}},
     "POST /servers/{id}/action evacuate": {"evacuate": {"onSharedStorage": False}},
     "POST /servers/{id}/action os-migrateLive": {
-        "os-migrateLive": {"host": None, "block_migration": False, "disk_over_commit": False}
+        "os-migrateLive": {"block_migration": False, "disk_over_commit": False, "host": None}
     },
+    "POST /servers/{id}/action rebuild": {"rebuild": {"imageRef": UNKNOWN}},
+    "POST /servers/{id}/action createImage": {"createImage": _SHORT},
+    "POST /servers/{id}/action createBackup": {"createBackup": {**_SHORT, "backup_type": "daily", "rotation": 1}},
     "POST /servers/{id}/action changePassword": {"changePassword": {"adminPass": "x"}},
     "POST /servers/{id}/action os-resetState": {"os-resetState": {"state": "active"}},
     "POST /servers/{id}/action os-getConsoleOutput": {"os-getConsoleOutput": {}},
