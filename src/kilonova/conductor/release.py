@@ -26,6 +26,7 @@ class Releaser:
         """The step ``release``."""
         await self._networks.release(action.server_id)
         await self._snapshots.clear(action.server_id)
+        await self._snapshots.forget_shelved(action.server_id)
         return {}
 
     async def tidy(self, stranded: list[str]) -> None:

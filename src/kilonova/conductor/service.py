@@ -45,7 +45,11 @@ class Conductor:
         self._bus = bus
         snapshots = Snapshots(database, images)
         releaser = Releaser(database, networks, snapshots)
-        own = {"settle_image": snapshots.settle, "release": releaser.release}
+        own = {
+            "settle_image": snapshots.settle,
+            "forget_image": snapshots.forget,
+            "release": releaser.release,
+        }
         self._own = OwnSteps(database, bus, clock, ids, own, host=host, config=config.actions)
         steps = Steps(database, bus, clock, networks, images, self._own, host=host, config=config.actions)
         hosts = Hosts(database, clock, ids, config=config.actions)

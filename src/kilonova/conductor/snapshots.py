@@ -1,4 +1,7 @@
-"""The step ``settle_image``: an image of a server is there with its bytes, or its record goes; old backups go after new ones."""
+"""The images that are made of servers: there with their bytes, or their records go; old backups go after new ones.
+
+The image of a shelved server goes when the server is made of it again, or is deleted.
+"""
 
 from typing import Any
 
@@ -45,11 +48,20 @@ class Snapshots:
         await self._images.reserve(image)
         await self._images.discard(image.id)
 
-    async def clear(self, server_id: str) -> None:
-        """At the end of a server: no image stays that it was shelved as, or whose action was ended before it had its bytes."""
+    async def forget(self, action: Action) -> dict[str, Any]:
+        """The step ``forget_image``: what a shelved server was made of again is not needed any more."""
+        if image_id := action.work.get("image_id"):
+            await self._images.discard(image_id)
+        return {}
+
+    async def forget_shelved(self, server_id: str) -> None:
+        """The same, of a server that is over."""
         server = await self._database.run(servers.find, server_id)
-        if server is not None and server.shelved_image_id is not None:
-            await self._images.discard(server.shelved_image_id)  # nobody but the server was to be made of it
+        if server is not None and server.shelved_image_id:
+            await self._images.discard(server.shelved_image_id)
+
+    async def clear(self, server_id: str) -> None:
+        """Delete the records of images that were to be made of a server, and have no bytes as their actions were ended."""
         for record in await self._database.run(actions.images_not_made, server_id):
             image = msgspec.convert(record, NewImage)
             try:

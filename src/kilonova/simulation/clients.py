@@ -38,10 +38,7 @@ ROLES = frozenset({"member", "reader"})
 _BODIES: dict[str, dict[str, Any]] = {
     "stop": {"os-stop": None},
     "start": {"os-start": None},
-    **{
-        word: {word: None}
-        for word in ("pause", "unpause", "suspend", "resume", "rescue", "unrescue", "shelve", "unshelve", "restore")
-    },
+    **{word: {word: None} for word in ("pause", "unpause", "suspend", "resume", "rescue", "unrescue", "restore")},
     "rebuild": {"rebuild": {"imageRef": IMAGE}},
     "image": {"createImage": {"name": "image"}},
     "backup": {"createBackup": {"name": "backup", "backup_type": "daily", "rotation": 1}},
@@ -51,6 +48,9 @@ _BODIES: dict[str, dict[str, Any]] = {
     "shrink": {"resize": {"flavorRef": FLAVOR}},
     "migrate": {"migrate": None},
     "confirm": {"confirmResize": None},
+    "shelve": {"shelve": None},
+    "offload": {"shelveOffload": None},
+    "unshelve": {"unshelve": None},
     "revert": {"revertResize": None},
     "evacuate": {"evacuate": {}},
     "live": {"os-migrateLive": {"block_migration": "auto", "host": None}},
@@ -80,10 +80,8 @@ _HANDLERS: dict[str, Callable[[Deployment, Call], Awaitable[Reply]]] = {
     "rebuild": rebuild.rebuild,
     "image": server_images.create_image,
     "backup": server_images.create_backup,
-    "shelve": server_images.shelve,
     "reset": server_admin.reset_state,
     "restore": deferred_delete.restore,
-    "unshelve": unshelving.unshelve,
     "reboot": server_actions.reboot,
     "grow": server_moves.resize,
     "shrink": server_moves.resize,
@@ -93,6 +91,9 @@ _HANDLERS: dict[str, Callable[[Deployment, Call], Awaitable[Reply]]] = {
     "evacuate": evacuation.evacuate,
     "live": live_migration.migrate_live,
     "abort": _abort,
+    "shelve": server_images.shelve,
+    "offload": unshelving.offload,
+    "unshelve": unshelving.unshelve,
 }
 _PATIENCE = 60.0
 

@@ -35,6 +35,7 @@ def configuration(quota: int, reclaim: float = 0.0) -> Config:
             "compute": {"host": "control", "reconcile_interval": 8.0, "reserved_memory_mb": 0, "shutdown_grace": 2.0},
             "actions": {"sweep_interval": 2.0, "reclaim_instance_interval": reclaim},
             "membership": {"heartbeat": 3.0},
+            "moves": {"shelved_offload_time": 2},
             "quota": {"instances": quota, "cores": quota + 1, "ram": -1},
         }
     )
