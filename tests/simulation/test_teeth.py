@@ -27,7 +27,7 @@ def test_a_planted_bug_is_found(simulator: Simulator, bug: Callable[[Patch], Non
         pytest.fail(f"{bug.__name__} was not found within {within} seeds: {bug.__doc__}")
 
 
-@pytest.mark.parametrize("stage", [isolated, crowded, hasty, sick])
+@pytest.mark.parametrize("stage", [isolated, crowded, hasty, sick, put_away])
 def test_without_a_bug_these_worlds_are_well(simulator: Simulator, stage: Callable[[Schedule], Schedule]) -> None:
     for seed in range(15):
         assert simulator.schedule(stage(draw(seed))).findings == [], seed
