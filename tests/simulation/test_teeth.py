@@ -10,7 +10,7 @@ from kilonova.simulation.report import finding_lines, schedule_lines
 from kilonova.simulation.run import Simulator
 from kilonova.simulation.schedule import Schedule, draw
 from kilonova.simulation.shrink import shrink
-from tests.simulation.bugs import BUGS, Patch, crowded, hasty, isolated, nobody_sweeps, sick
+from tests.simulation.bugs import BUGS, Patch, crowded, hasty, isolated, nobody_sweeps, put_away, sick
 
 
 @pytest.fixture(scope="module")
