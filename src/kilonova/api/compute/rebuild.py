@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
-from kilonova.api.compute import boot, server_schemas, server_views
+from kilonova.api.compute import boot, personality, server_schemas, server_views
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.features import look
 from kilonova.api.compute.inputs import as_bool
@@ -43,12 +43,14 @@ async def rebuild(cloud: Deployment, call: Call) -> Reply:
     if 0 <= limit < len(body.get("metadata", {})):
         raise Forbidden("Maximum number of metadata items exceeds quota limit.")
     image = await boot.find_image(cloud, call, body["imageRef"])
+    files = personality.files(body)
     password = body.get("adminPass") or cloud.ids.short(12)
     shown: list[tuple[Server, list[str]]] = []
 
     def plan(connection: Connection, server: Server) -> Intent:
         boot.check_fit(msgspec.convert(server.flavor, Flavor), image)
-        values = _settings(connection, call, body, image)
+        personality.check_quota(connection, cloud, server.project_id, files)
+        values = {**_settings(connection, call, body, image), "personality": files or None}
 
         def admitted(action: Action) -> None:
             servers.update(connection, server.id, **values)
@@ -64,8 +66,6 @@ async def rebuild(cloud: Deployment, call: Call) -> Reply:
 
 
 def _refuse_what_we_lack(body: dict[str, Any]) -> None:
-    if body.get("personality"):
-        raise Invalid("Personality files are not supported; pass them in user_data.")
     if as_bool(body.get("preserve_ephemeral", False)):
         raise Invalid("The ephemeral disk cannot be preserved by the hypervisors of this cloud.")
     if body.get("trusted_image_certificates"):

@@ -185,7 +185,7 @@ def _rebuild(version: int) -> Schema:
         "accessIPv6": _ACCESS_V6,
     }
     if version <= 56:
-        properties["personality"] = {"type": "array", "items": {"type": "object"}}
+        properties["personality"] = PERSONALITY
     additions: list[tuple[int, dict[str, Any]]] = [
         (19, {"description": _TEXT_OR_NULL}),
         (54, {"key_name": {"anyOf": [{"type": "null"}, NAME]}}),
