@@ -158,17 +158,6 @@ async def routed(door: Door) -> Routed:
     return await Routed.make(Networking(http))
 
 
-async def test_the_groups_of_a_server(door: Door) -> None:
-    server_id = await networked(door, (await routed(door)).network)
-    path = f"GET /servers/{server_id}/os-security-groups"
-    for version in (1, 104):
-        (found,) = (await body(door, "reader", path, version))["security_groups"]
-        assert (found["name"], len(found["rules"])) == ("default", 2)
-        assert found["rules"][0]["group"]["name"] == "default"
-    assert (await ask(door, "stranger", path)).status_code == 404
-    assert (await ask(door, "reader", f"{path}?x=1", 102)).status_code == 400
-
-
 async def test_floating_addresses(door: Door) -> None:
     pools = (await body(door, "reader", "GET /os-floating-ip-pools"))["floating_ip_pools"]
     assert pools == [{"name": "public"}]

@@ -1,15 +1,14 @@
-"""Security groups through Compute, up to 2.35, and for ever those of one server: passed on to the network service."""
+"""Security groups through Compute, up to 2.35: passed on to the network service."""
 
 import ipaddress
 from typing import Any
 
 from kilonova.api.compute.deployment import Deployment
-from kilonova.api.compute.inputs import as_int, queries, query_object
+from kilonova.api.compute.inputs import as_int, query_object
 from kilonova.api.compute.network_proxy import UNTIL, networks_of
-from kilonova.api.compute.security_group_views import Group, group_view, named_sources, rule_view
-from kilonova.api.compute.submission import find
+from kilonova.api.compute.old_security_groups import Group, group_view, named_sources, rule_view
 from kilonova.api.paging import page
-from kilonova.model.errors import Conflict, Invalid, NotFound, QuotaExceeded, Unsupported
+from kilonova.model.errors import Conflict, Invalid, NotFound, QuotaExceeded
 from kilonova.network.inside import ask
 from kilonova.web.call import Call, Reply
 from kilonova.web.routes import Handler, Route
@@ -176,20 +175,6 @@ async def delete_rule(cloud: Deployment, call: Call) -> Reply:
     return Reply(202)
 
 
-# --- of a server -------------------------------------------------------------------------------------------
-
-
-async def of_server(cloud: Deployment, call: Call) -> Reply:
-    """The groups that a server's ports carry."""
-    server = await cloud.database.run(find, call, call.params["server_id"])
-    found = await cloud.networks.groups_of(server.id)
-    try:
-        sources = await _sources(cloud, call, found)
-    except Unsupported:  # the groups themselves are known of any network service
-        sources = {group["id"]: group for group in found}
-    return Reply(200, {"security_groups": _sorted(found, sources)})
-
-
 _WORDS: Schema = {"type": "string", "maxLength": 255, "pattern": r"^[^\x00]*$"}
 _GROUP: Schema = {
     "type": "object",
@@ -230,8 +215,9 @@ def _route(method: str, path: str, name: str, role: str, handler: Handler, summa
         handler=handler,
         rule=f"{_RULE}:{name}",
         role=role,
+        until=UNTIL,
         summary=summary,
-        **{"until": UNTIL, **rest},
+        **rest,
     )
 
 
@@ -243,14 +229,4 @@ ROUTES = [
     _route("DELETE", _ONE, "delete", "member", delete, "Delete a security group"),
     _route("POST", _RULES, "rule:create", "member", create_rule, "Create a rule", body=always(_RULE_BODY)),
     _route("DELETE", f"{_RULES}/{{id}}", "rule:delete", "member", delete_rule, "Delete a rule"),
-    _route(
-        "GET",
-        "/servers/{server_id}/os-security-groups",
-        "list",
-        "reader",
-        of_server,
-        "List a server's security groups",
-        query=queries(102),
-        until=None,
-    ),
 ]
