@@ -45,10 +45,12 @@ async def _group(cloud: Deployment, call: Call, group_id: str) -> Group:
 
 
 async def index(cloud: Deployment, call: Call) -> Reply:
-    """Those of the project."""
+    """Those of the project; with ``all_tenants`` an administrator's list of all."""
     limit, _ = page(call, cloud.config.api.max_limit)
     offset = as_int(call.first("offset") or 0, "offset", 0)
-    found = (await _groups(cloud, call, project_id=[call.project_id]))[offset : offset + limit]
+    everybody = call.caller.is_admin and "all_tenants" in call.query
+    asked = {} if everybody else {"project_id": [call.project_id]}
+    found = (await _groups(cloud, call, **asked))[offset : offset + limit]
     sources = await _sources(cloud, call, found)
     return Reply(200, {"security_groups": _sorted(found, sources)})
 
@@ -70,7 +72,7 @@ async def create(cloud: Deployment, call: Call) -> Reply:
     try:
         made = await ask(networks_of(cloud), call.caller, "POST", "security-groups", body=body)
     except Conflict as error:
-        raise QuotaExceeded(error.message) from None
+        raise (QuotaExceeded if error.name == "OverQuota" else Invalid)(error.message) from None
     return Reply(200, {"security_group": group_view(made["security_group"], {})})
 
 
@@ -116,7 +118,7 @@ async def create_rule(cloud: Deployment, call: Call) -> Reply:
             networks_of(cloud), call.caller, "POST", "security-group-rules", body={"security_group_rule": rule}
         )
     except Conflict as error:
-        raise QuotaExceeded(error.message) from None
+        raise (QuotaExceeded if error.name == "OverQuota" else Invalid)(error.message) from None
     return Reply(200, {"security_group_rule": rule_view(made["security_group_rule"], sources)})
 
 
@@ -145,7 +147,7 @@ def _range(cidr: Any) -> dict[str, str]:
         raise Invalid(f"Invalid cidr {str(cidr)[:64]}.") from None
     if network.prefixlen == 0 and not network.network_address.is_unspecified:
         raise Invalid(f"Bad prefix for network in cidr {str(cidr)[:64]}")
-    return {"remote_ip_prefix": str(network), "ethertype": f"IPv{network.version}"}
+    return {"remote_ip_prefix": str(cidr or network), "ethertype": f"IPv{network.version}"}
 
 
 def _ports(protocol: str, low: Any, high: Any) -> dict[str, Any]:
