@@ -30,8 +30,6 @@ OWN = {
     **{row.key: {400} for row in ROWS if row.route.handler is baremetal.refuse},
     "DELETE /os-services/{id}": {400},  # a number below 2.53
     "POST /v3/users/{user_id}/password": {403},
-    "POST /v3/users/{user_id}/application_credentials": {403},
-    "GET /v3/users/{user_id}/application_credentials": {200},
 }
 """What is answered, to an administrator, about somebody or something that is not there."""
 COUNTED = {
@@ -115,6 +113,7 @@ async def test_wrong_json_types(door: Door, content: str) -> None:
         ("POST /v2/images", "{}"),
         ("PATCH /v2/images/{image_id}", "[]"),
         ("PUT /servers/{server_id}/tags/{id}", "null"),
+        ("POST /servers/{server_id}/os-interface", "{}"),
     }
     chosen = [row for row in CHECKED if (row.key, content) not in fine]
     await refused(door, chosen, {400}, content=content.encode())
