@@ -6,7 +6,7 @@ from typing import Any
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.inputs import as_int, query_object
 from kilonova.api.compute.network_proxy import UNTIL, networks_of
-from kilonova.api.compute.old_security_groups import Group, group_view, named_sources, rule_view
+from kilonova.api.compute.security_group_views import Group, group_view, named_sources, rule_view
 from kilonova.api.paging import page
 from kilonova.model.errors import Conflict, Invalid, NotFound, QuotaExceeded
 from kilonova.network.inside import ask
