@@ -74,6 +74,8 @@ async def test_life_of_a_router(demo: Networking, admin: Networking) -> None:
     await demo.refused("SubnetInUse", f"DELETE subnets/{made.subnet}")
     route = {"destination": "10.9.0.0/16", "nexthop": "10.1.0.77"}
     assert (await demo(f"PUT {url}", {"router": {"routes": [route]}}))["router"]["routes"] == [route]
+    outside = {"destination": "10.8.0.0/16", "nexthop": "172.24.4.77"}
+    assert (await demo(f"PUT {url}", {"router": {"routes": [outside]}}))["router"]["routes"] == [outside]
     astray = {"router": {"routes": [{**route, "nexthop": "10.3.0.1"}]}}
     await demo.refused("InvalidRoutes", f"PUT {url}", astray, 400)
     gone = (await demo(f"PUT {url}", {"router": {"external_gateway_info": None, "name": "x"}}))["router"]

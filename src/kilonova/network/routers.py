@@ -149,7 +149,8 @@ def _update(connection: Connection, ids: Ids, caller: Caller, router_id: str, bo
 
 
 def _check_hops(connection: Connection, router: Router, routes: list[dict[str, str]]) -> None:
-    reached = [subnet for port in ports_of(connection, router.id) for subnet in subnets_at(connection, port)]
+    places = [port for owner in (INTERFACE, GATEWAY) for port in ports_of(connection, router.id, owner)]
+    reached = [subnet for port in places for subnet in subnets_at(connection, port)]
     for route in routes:
         hop = read_address(route["nexthop"])
         if not any(hop in read_prefix(subnet.cidr, "cidr") for subnet in reached):
