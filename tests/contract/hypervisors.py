@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ from kilonova.hypervisor.qemu.launch import card_id, tap_name
 from kilonova.hypervisor.qemu.process import find
 from kilonova.hypervisor.qemu.settings import QemuSettings
 from kilonova.model.clock import SystemClock
-from kilonova.model.guest import GuestSpec, GuestState, ImageTicket, Nic
+from kilonova.model.errors import NotFound
+from kilonova.model.guest import GuestSpec, GuestState, ImageTicket, ImageUpload, Nic
 
 ROOT = Path(__file__).resolve().parents[2]
 BRIDGE = "kntest0"
@@ -65,11 +66,27 @@ def server_id(number: int) -> str:
     return f"00000000-0000-4000-8000-{number:012d}"
 
 
+class FileUploader:
+    """Keeps what is uploaded in a file; with ``gone`` the image was deleted meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.gone = False
+
+    async def upload(self, upload: ImageUpload, size: int, pieces: AsyncIterator[bytes]) -> None:
+        if self.gone:
+            raise NotFound("the image was deleted")
+        content = b"".join([piece async for piece in pieces])
+        assert len(content) == size
+        self.path.write_bytes(content)
+
+
 class World(ABC):
     """Makes drivers on one host, and knows what only an outsider can do to its guests."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.uploader = FileUploader(directory / "uploaded")
         self.driver: Driver = self.make()
 
     @abstractmethod
@@ -133,7 +150,9 @@ class World(ABC):
 
 class FakeWorld(World):
     def make(self) -> Driver:
-        return FakeDriver(SystemClock(), random.Random(1), FakeSettings(), self.directory / "guests.jsonl")
+        return FakeDriver(
+            SystemClock(), random.Random(1), FakeSettings(), self.directory / "guests.jsonl", self.uploader
+        )
 
     async def shut_down_by_itself(self, server: str) -> None:
         assert isinstance(self.driver, FakeDriver)
@@ -175,7 +194,7 @@ class QemuWorld(World):
         return self.directory / "state" / "instances"
 
     def make(self) -> Driver:
-        return QemuDriver(self.directory / "state", SystemClock(), self.fetcher, self.settings)
+        return QemuDriver(self.directory / "state", SystemClock(), self.fetcher, self.settings, self.uploader)
 
     def spec(self, number: int = 1, **changes: Any) -> GuestSpec:
         return super().spec(number, **{"image": self.ticket, **changes})

@@ -8,6 +8,9 @@ from kilonova.compute.live_migration import keep, receive, settle, transfer
 from kilonova.compute.move import arrive, come_back, depart, stay
 from kilonova.compute.pause import pause, resume, suspend, unpause
 from kilonova.compute.power import power_off, power_on, put_away, reboot
+from kilonova.compute.rebuild import rebuild
+from kilonova.compute.rescue import rescue, unrescue
+from kilonova.compute.snapshot import shelve, snapshot
 from kilonova.compute.tools import Operation
 
 OPERATIONS: dict[str, Operation] = {
@@ -30,6 +33,11 @@ OPERATIONS: dict[str, Operation] = {
     "plug": plug,
     "unplug": unplug,
     "put_away": put_away,
+    "rebuild": rebuild,
+    "snapshot": snapshot,
+    "shelve": shelve,
+    "rescue": rescue,
+    "unrescue": unrescue,
     "pause": pause,
     "unpause": unpause,
     "suspend": suspend,
@@ -38,5 +46,5 @@ OPERATIONS: dict[str, Operation] = {
     "crash_dump": crash_dump,
 }
 
-PREPARING = frozenset({"build", "arrive", "resurrect", "receive"})
+PREPARING = frozenset({"build", "rebuild", "arrive", "resurrect", "receive"})
 """Steps that make a guest which never ran: when they are cancelled, what they have made is unmade."""

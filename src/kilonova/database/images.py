@@ -143,6 +143,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     member_statuses: tuple[str, ...] = ("accepted",)
     tags: list[str] = []
     properties: dict[str, str] = {}
+    changed_since: int | None = None
     size_min: int | None = None
     size_max: int | None = None
     sort: list[tuple[str, bool]] = []
@@ -160,6 +161,8 @@ def find(connection: Connection, listing: Listing) -> list[StoredImage] | None:
     for name, value in listing.properties.items():
         text = f"{msgspec.json.encode(name).decode()}:{msgspec.json.encode(value).decode()}"
         query = query.where(_contains(connection, c.properties, text))
+    if listing.changed_since is not None:
+        query = query.where(c.updated_at >= listing.changed_since)
     if listing.size_min is not None:
         query = query.where(c.size >= listing.size_min)
     if listing.size_max is not None:

@@ -17,7 +17,9 @@ from kilonova.model.kinds.delete import DELETE
 from kilonova.model.kinds.evacuate import EVACUATE
 from kilonova.model.kinds.interfaces import ATTACH_INTERFACE, DETACH_INTERFACE, asked_for, without
 from kilonova.model.kinds.live_migration import LIVE_MIGRATION
+from kilonova.model.kinds.rebuild import REBUILD
 from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
+from kilonova.model.kinds.shelve import SHELVE
 from kilonova.model.kinds.soft_delete import RESTORE, SOFT_DELETE
 from kilonova.model.kinds.unshelve import SHELVE_OFFLOAD, UNSHELVE, UNSHELVE_IN_PLACE
 from kilonova.model.migration import MigrationStatus
@@ -69,6 +71,17 @@ def _deleted(connection: Connection, action: Action, now: int) -> dict[str, Any]
     return {"deleted_at": now, "terminated_at": now, "host": None, "soft_deleted_at": None, **ended}
 
 
+def _rebuilt(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """A server that was off stays off."""
+    vm_state = VmState.STOPPED if action.work.get("stays_off") else VmState.ACTIVE
+    return {"vm_state": str(vm_state), "launched_at": now, "fault": None}
+
+
+def _shelved(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """It keeps its host until it is offloaded, and knows the image that it will be made of."""
+    return {"shelved_image_id": action.input["image"]["id"]}
+
+
 def _put_away(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     """A soft-deleted server keeps its host and its addresses, and counts no more."""
     server = servers.find(connection, action.server_id)
@@ -118,6 +131,8 @@ _SUCCEEDED: dict[str, Outcome] = {
     CONFIRM.name: moves.confirmed,
     REVERT.name: moves.reverted,
     EVACUATE.name: moves.evacuated,
+    REBUILD.name: _rebuilt,
+    SHELVE.name: _shelved,
     LIVE_MIGRATION.name: moves.migrated_live,
     SHELVE_OFFLOAD.name: _on_no_host,
     UNSHELVE.name: _unshelved,

@@ -10,7 +10,7 @@ from kilonova.web.routes import Handler, Route, RouteTable
 from kilonova.web.schema import Schemas
 
 # Asked by handlers, not by rows.
-EXTRA_RULES = {"image:publicize_image": "admin", "image:download_image": "reader"}
+EXTRA_RULES = {"image:publicize_image": "admin", "image:download_image": "reader", "image:upload_image": "member"}
 
 
 def _row(method: str, path: str, handler: Handler, role: str, body: Schemas = (), streams: bool = False) -> Route:
@@ -28,7 +28,7 @@ def _row(method: str, path: str, handler: Handler, role: str, body: Schemas = ()
 
 
 def routes(tokens: TokenValidator | None = None) -> list[Route]:
-    """Every operation. ``tokens`` reads the tokens of downloads, the one route that a ticket opens as well."""
+    """Every operation. ``tokens`` reads the tokens of downloads and uploads, the routes that a ticket opens as well."""
     one = "/v2/images/{image_id}"
     return [
         _row("GET", "/", h.list_version_choices, NOBODY_NEEDED),
@@ -39,7 +39,7 @@ def routes(tokens: TokenValidator | None = None) -> list[Route]:
         _row("GET", one, h.show_image, "reader"),
         _row("PATCH", one, h.update_image, "member", schemas.PATCH),
         _row("DELETE", one, h.delete_image, "member"),
-        _row("PUT", one + "/file", h.upload_file, "member", streams=True),
+        _row("PUT", one + "/file", h.Upload(tokens), NOBODY_NEEDED, streams=True),
         _row("GET", one + "/file", h.Download(tokens), NOBODY_NEEDED),
         _row("POST", one + "/actions/deactivate", h.deactivate, "admin"),
         _row("POST", one + "/actions/reactivate", h.reactivate, "admin"),

@@ -27,6 +27,15 @@ class ImageTicket(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
 
 
+class ImageUpload(msgspec.Struct, frozen=True, kw_only=True):
+    """The right to upload one image's bytes, as ``disk_format``: to be sent to ``url`` with ``headers``."""
+
+    image_id: str
+    url: str
+    disk_format: str
+    headers: dict[str, str] = {}
+
+
 class Nic(msgspec.Struct, frozen=True, kw_only=True):
     """One network card of a guest, addressed already.
 
@@ -127,13 +136,14 @@ class GuestCommand(msgspec.Struct, frozen=True, kw_only=True):
 
 class Guest(msgspec.Struct, frozen=True, kw_only=True):
     """A guest found on a hypervisor: whose it is, what it does, the epoch that prepared it. ``incoming`` is where it waits for
-    the memory of a running one."""
+    the memory of a running one; ``rescued``: it boots a rescue system beside its own disk."""
 
     server_id: str
     name: str
     state: GuestState
     epoch: int = 0
     incoming: str = ""
+    rescued: bool = False
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):

@@ -54,9 +54,9 @@ async def read(cloud: Deployment, call: Call) -> Boot:
     zone, forced = _zone(call, body)
     smallest, count = _counts(body)
     flavor, keypair = await cloud.database.run(_named, cloud, call, body, hints, zone, forced)
-    image = await _image(cloud, call, image_id)
-    _check_fit(flavor, image)
-    _check_user_data(body)
+    image = await find_image(cloud, call, image_id)
+    check_fit(flavor, image)
+    check_user_data(body)
     groups = await _groups(cloud, call, body)
     networks = await _networks(cloud, call, body, [group_id for group_id, _ in groups], count)
     return Boot(
@@ -154,7 +154,8 @@ def _check_group(connection: Connection, call: Call, group_id: str | None) -> No
         raise Invalid(error.message) from None
 
 
-async def _image(cloud: Deployment, call: Call, image_id: str) -> Image:
+async def find_image(cloud: Deployment, call: Call, image_id: str) -> Image:
+    """An image to boot from. Raises ``Invalid``."""
     try:
         image = await cloud.images.show(call.caller, image_id)
     except NotFound:
@@ -164,7 +165,8 @@ async def _image(cloud: Deployment, call: Call, image_id: str) -> Image:
     return image
 
 
-def _check_fit(flavor: Flavor, image: Image | None) -> None:
+def check_fit(flavor: Flavor, image: Image | None) -> None:
+    """Raise ``Invalid`` if the flavor has too little memory or disk for the image."""
     if image is None:
         return
     if image.min_memory_mb > flavor.memory_mb:
@@ -177,7 +179,8 @@ def _check_fit(flavor: Flavor, image: Image | None) -> None:
         )
 
 
-def _check_user_data(body: dict[str, Any]) -> None:
+def check_user_data(body: dict[str, Any]) -> None:
+    """Raise ``Invalid`` unless the user data, if there are any, are base64."""
     if body.get("user_data") is None:
         return
     try:
@@ -293,6 +296,16 @@ def _image_record(image: Image) -> dict[str, Any]:
     """What of the image must be known when it is gone itself."""
     sizes = {"min_disk_gb": image.min_disk_gb, "min_memory_mb": image.min_memory_mb}
     return {"name": image.name, "properties": image.properties, **sizes}
+
+
+def image_record(image: Image) -> dict[str, Any]:
+    """What a server remembers of its image."""
+    return {
+        "name": image.name,
+        "properties": image.properties,
+        "min_disk_gb": image.min_disk_gb,
+        "min_memory_mb": image.min_memory_mb,
+    }
 
 
 def _config_drive(body: dict[str, Any], image: Image | None) -> bool:

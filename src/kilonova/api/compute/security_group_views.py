@@ -1,31 +1,43 @@
-"""Security groups in the Compute API's old words."""
+"""Security groups in Compute's old words: rules about what comes in, with the source as an address range or a group."""
 
+from collections.abc import Mapping
 from typing import Any
 
+Group = dict[str, Any]
 
-def security_group(group: dict[str, Any]) -> dict[str, Any]:
-    """A group as Network v2.0 shows it (its rules say of a ``remote_group`` the name and the project)."""
+_WHOLE = {"tcp": (1, 65535), "udp": (1, 65535)}
+
+
+def group_view(group: Group, sources: Mapping[str, Group]) -> Group:
+    """``sources`` are the groups that rules name, by id; a rule whose group is gone is left out."""
+    rules = (rule for rule in group["security_group_rules"] if rule["direction"] == "ingress")
     return {
         "id": group["id"],
         "name": group["name"],
         "description": group["description"],
         "tenant_id": group["project_id"],
-        "rules": [security_group_rule(rule) for rule in group["security_group_rules"]],
+        "rules": [rule_view(rule, sources) for rule in rules if rule["remote_group_id"] in {None, *sources}],
     }
 
 
-def security_group_rule(rule: dict[str, Any]) -> dict[str, Any]:
-    """A rule: all ports of a protocol that has some are 1 to 65535, of one that has none -1."""
-    first, last = rule["port_range_min"], rule["port_range_max"]
-    if rule["protocol"] is not None and first is None and last is None:
-        first, last = (1, 65535) if rule["protocol"] in ("tcp", "udp") else (-1, -1)
-    remote = rule.get("remote_group")
+def rule_view(rule: Group, sources: Mapping[str, Group]) -> Group:
+    """One rule; a protocol without ports means all of them."""
+    low, high = rule["port_range_min"], rule["port_range_max"]
+    if rule["protocol"] and low is None and high is None:
+        low, high = _WHOLE.get(rule["protocol"].lower(), (-1, -1))
+    source = sources.get(rule["remote_group_id"] or "")
     return {
         "id": rule["id"],
         "parent_group_id": rule["security_group_id"],
         "ip_protocol": rule["protocol"],
-        "from_port": first,
-        "to_port": last,
-        "group": {"name": remote["name"], "tenant_id": remote["project_id"]} if remote else {},
-        "ip_range": {} if remote else {"cidr": rule["remote_ip_prefix"] or "0.0.0.0/0"},
+        "from_port": low,
+        "to_port": high,
+        "group": {"name": source["name"], "tenant_id": source["project_id"]} if source else {},
+        "ip_range": {} if source else {"cidr": rule["remote_ip_prefix"] or "0.0.0.0/0"},
     }
+
+
+def named_sources(groups: list[Group]) -> set[str]:
+    """The ids of all groups that their rules name."""
+    rules = (rule for group in groups for rule in group["security_group_rules"])
+    return {rule["remote_group_id"] for rule in rules if rule["remote_group_id"]}

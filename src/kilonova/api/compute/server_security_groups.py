@@ -3,7 +3,7 @@
 from typing import Any
 
 from kilonova.api.compute.deployment import Deployment
-from kilonova.api.compute.security_group_views import security_group
+from kilonova.api.compute.security_group_views import group_view
 from kilonova.api.compute.submission import find
 from kilonova.model.errors import Invalid
 from kilonova.web.call import Call, Reply
@@ -30,7 +30,10 @@ def _named(action: str) -> tuple[Versioned, ...]:
 async def index(cloud: Deployment, call: Call) -> Reply:
     """``GET /servers/{id}/os-security-groups``."""
     server = await cloud.database.run(find, call, call.params["server_id"])
-    groups = [security_group(group) for group in await cloud.networks.groups_of(server.id)]
+    found = await cloud.networks.groups_of(server.id)
+    rules = [rule for group in found for rule in group["security_group_rules"]]
+    sources = {rule["remote_group_id"]: rule["remote_group"] for rule in rules if rule.get("remote_group")}
+    groups = [group_view(group, sources) for group in found]
     return Reply(200, {"security_groups": sorted(groups, key=lambda group: (group["tenant_id"], group["name"]))})
 
 
