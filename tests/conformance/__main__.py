@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.conformance import everything, shapes, suites, tempest
+from tests.conformance import everything, fuzz, shapes, suites, tempest
 from tests.conformance.judged_cloud import JudgedCloud
 from tests.conformance.judgement import judge
 from tests.conformance.outcomes import Outcome, summary
@@ -25,10 +25,17 @@ def main() -> int:
     directory = asked.directory or Path(tempfile.mkdtemp(prefix="kilonova-conformance-"))
     print(f"everything is kept in {directory}")
     if asked.part == "all":
-        return 1 if everything.run(directory, asked.base or list(tempest.BASES), asked.seconds, _show) else 0
+        words = sys.argv[sys.argv.index("all") + 1 :]
+        options = f' CONFORMANCE="{" ".join(words)}"' if words else ""
+        bases = asked.base or list(tempest.BASES)
+        return 1 if everything.run(directory, bases, asked.seconds, options, _show) else 0
     with JudgedCloud(directory).running() as cloud:
         if asked.part == "shapes":
             print(f"shapes: answers by status {shapes.run(cloud, asked.only)}")
+        elif asked.part == "fuzz":
+            outcomes = fuzz.run(cloud, asked.seconds)
+            _show("schemathesis", outcomes)
+            return int(any(outcome.state == "failed" for outcome in outcomes))
         elif asked.part == "tempest":
             for base in asked.base or ["2.1"]:
                 _show(f"Tempest from {base}", tempest.run(cloud, base, asked.only, asked.seconds, asked.set))
@@ -52,10 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--set", action="append", default=[], metavar="SECTION.OPTION=VALUE", help="for tempest.conf")
     made = parts.add_parser("shapes", help="requests made out of Nova's schemas")
     made.add_argument("--only", help="a part of method, path or body")
+    fuzzing = parts.add_parser("fuzz", help="requests made out of our OpenAPI document, by three people")
     theirs = [parts.add_parser(name, help=f"tests of {suite.title}") for name, suite in suites.SUITES.items()]
     for part in (one, *theirs):
         part.add_argument("--only", help="a pattern of test ids")
-    for part in (whole, one, *theirs):
+    for part in (whole, one, fuzzing, *theirs):
         part.add_argument("--seconds", type=float, default=1200.0, help="at most this long for one suite")
     return parser
 

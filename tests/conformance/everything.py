@@ -16,8 +16,8 @@ Show = Callable[[str, list[Outcome]], None]
 POLICY_TABLE = ROOT / "tests" / "functional" / "policy_roles.json"
 
 
-def run(directory: Path, bases: list[str], seconds: float, show: Show) -> bool:
-    """Judge, print, write ``docs/conformance.md``; whether anything was found wrong."""
+def run(directory: Path, bases: list[str], seconds: float, options: str, show: Show) -> bool:
+    """Judge, print, write ``docs/conformance.md``; whether anything was found wrong. ``options`` are told in it."""
     found: list[tuple[str, list[Outcome]]] = []
     recordings = []
 
@@ -41,6 +41,7 @@ def run(directory: Path, bases: list[str], seconds: float, show: Show) -> bool:
     policy = policy_differences()
     report.write(
         report.Run(
+            options=options,
             suites=found,
             shapes=answered,
             judgement=judgement,

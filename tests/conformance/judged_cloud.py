@@ -88,9 +88,9 @@ class JudgedCloud:
         return options
 
     def _kilonova(self, *command: str) -> None:
-        done = subprocess.run(
-            [str(BIN / "kilonova"), *command], cwd=ROOT, capture_output=True, text=True, check=False, timeout=180
-        )
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("KILONOVA_", "OS_"))}
+        argv = [str(BIN / "kilonova"), *command]
+        done = subprocess.run(argv, cwd=ROOT, env=kept, capture_output=True, text=True, check=False, timeout=180)
         if done.returncode != 0:
             raise SystemExit(f"kilonova {command[0]}: {done.stderr or done.stdout}")
 

@@ -19,6 +19,7 @@ _PACKAGES = ("nova", "tempest", "openstacksdk", "python-openstackclient", "pytho
 class Run:
     """What one run of everything has found."""
 
+    options: str
     suites: list[tuple[str, list[Outcome]]]
     shapes: dict[int, int]
     judgement: Judgement
@@ -35,9 +36,10 @@ def write(run: Run, file: Path = FILE) -> None:
 def _lines(run: Run) -> Iterator[str]:
     yield "# Conformance"
     yield ""
-    yield "Made by `make conformance`, which judges an embedded cloud with two imitated hosts by what others have written"
-    yield f"for OpenStack, unmodified: {', '.join(_versions())}. Everything here was found by that run; nothing is"
-    yield "written by hand. `kilonova api-report` lists what is offered, `/openapi.json` describes it."
+    yield f"Made by `make conformance{run.options}`, which judges an embedded cloud with two imitated hosts by what others"
+    yield f"have written for OpenStack, unmodified: {', '.join(_versions())}."
+    yield "Everything here was found by that run; nothing is written by hand. `kilonova api-report` lists what is offered,"
+    yield "`/openapi.json` describes it."
     yield ""
     yield from _suites(run.suites)
     yield from _oracle(run)

@@ -23,7 +23,7 @@ from kilonova.hypervisor.fake.driver import FakeDriver
 from kilonova.hypervisor.fake.settings import FakeSettings
 from kilonova.hypervisor.qemu import bridge
 from kilonova.hypervisor.qemu.driver import QemuDriver
-from kilonova.hypervisor.qemu.launch import tap_name
+from kilonova.hypervisor.qemu.launch import card_id, tap_name
 from kilonova.hypervisor.qemu.process import find
 from kilonova.hypervisor.qemu.settings import QemuSettings
 from kilonova.model.clock import SystemClock
@@ -105,6 +105,10 @@ class World(ABC):
     async def leftovers(self) -> list[str]:
         """What is on the host of any guest."""
 
+    @abstractmethod
+    async def cards(self, server: str) -> set[str]:
+        """The ports whose cards the guest has, whatever the driver says."""
+
     async def restart(self) -> Driver:
         await self.driver.stop()
         self.driver = self.make()
@@ -158,6 +162,10 @@ class FakeWorld(World):
         assert isinstance(self.driver, FakeDriver)
         self.driver.end_guest(server, GuestState.CRASHED)
 
+    async def cards(self, server: str) -> set[str]:
+        assert isinstance(self.driver, FakeDriver)
+        return {nic.port_id for nic in self.driver.nics(server)}
+
     async def leftovers(self) -> list[str]:
         return [guest.server_id for guest in await self.driver.list_guests()]
 
@@ -204,6 +212,17 @@ class QemuWorld(World):
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
 
+    async def cards(self, server: str) -> set[str]:
+        devices = await debug_monitor(self.instances / server, "qom-list", {"path": "/machine/peripheral"})
+        names = {entry["name"] for entry in devices}
+        taps = {name for _, name in socket.if_nameindex()}
+        found = set()
+        for number in range(1, 20):
+            nic = self.spec(number).nics[0]
+            assert (card_id(nic) in names) == (tap_name(nic) in taps)
+            found |= {nic.port_id} if card_id(nic) in names else set()
+        return found
+
     async def leftovers(self) -> list[str]:
         directories = [path.name for path in self.instances.iterdir()] if self.instances.exists() else []
         processes = [f"process {pid}" for pid in find(self.instances.resolve()).values()]
@@ -241,13 +260,13 @@ def ticket_of(path: Path, disk_format: str = "qcow2") -> ImageTicket:
     )
 
 
-async def debug_monitor(directory: Path, command: str) -> None:
-    """One command through the monitor that is for people."""
+async def debug_monitor(directory: Path, command: str, arguments: dict[str, object] | None = None) -> Any:
+    """One command through the monitor that is for people; its answer."""
     client = QMPClient("test")
     handle = os.open(directory, os.O_PATH)
     try:
         await client.connect(f"/proc/self/fd/{handle}/debug.sock")
-        await client.execute(command)
+        return await client.execute(command, arguments)
     finally:
         os.close(handle)
         await client.disconnect()

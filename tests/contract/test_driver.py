@@ -384,6 +384,28 @@ async def test_what_nobody_asked_for_is_told(world: World) -> None:
     assert [event async for event in events] == []
 
 
+async def test_cards_come_and_go_while_the_guest_runs(world: World) -> None:
+    spec = world.spec()
+    await world.driver.prepare(spec, silent)
+    first, second = spec.nics[0], world.spec(2).nics[0]
+    with pytest.raises(Conflict):
+        await world.driver.change_nics(spec.server_id, [first, second])  # nobody has confirmed it
+    await world.driver.release(spec.server_id)
+    await console_has(world.driver, spec.server_id, READY)
+    for nics in ([first, second], [first, second], [second], [], [second, first], [first]):
+        await world.driver.change_nics(spec.server_id, nics)
+        assert await world.cards(spec.server_id) == {nic.port_id for nic in nics}
+    driver = await world.restart()
+    await driver.change_nics(spec.server_id, [first, second])
+    assert await world.cards(spec.server_id) == {first.port_id, second.port_id}
+    await driver.power_off(spec.server_id, 0)
+    await driver.change_nics(spec.server_id, [second])
+    await driver.power_on(spec.server_id)
+    assert await world.cards(spec.server_id) == {second.port_id}
+    await driver.destroy(spec.server_id)
+    assert await world.leftovers() == []
+
+
 async def test_the_end_of_the_console_can_be_asked_for(world: World) -> None:
     server = await running(world)
     await console_has(world.driver, server, "login:")
@@ -401,6 +423,7 @@ async def test_verbs_for_a_guest_that_is_not_there(world: World) -> None:
         lambda: driver.power_on(nobody),
         lambda: driver.power_off(nobody, 0),
         lambda: driver.reboot(nobody, hard=True, grace=0),
+        lambda: driver.change_nics(nobody, []),
         lambda: driver.console_output(nobody, None),
         lambda: driver.set_paused(nobody, True),
         lambda: driver.suspend(nobody),

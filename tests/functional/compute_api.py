@@ -55,6 +55,11 @@ MODULES = (
     "console_tokens",
     "external_events",
     "gone",
+    "image_proxy",
+    "network_proxy",
+    "security_groups",
+    "floating_ips",
+    "baremetal",
 )
 
 CALLERS = {
@@ -118,7 +123,7 @@ class Api:
 
 
 def record(method: str, path: str, version: int, sent: Any, answer: httpx.Response) -> None:
-    """For ``tests/conformance/check_schemas.py``."""
+    """For ``python -m tests.conformance judge``."""
     file = os.environ.get("KILONOVA_RECORD")
     if not file:
         return

@@ -34,6 +34,15 @@ def client(world: World) -> Client:
     return Client(world)
 
 
+async def test_servers_are_found_by_a_part_of_their_addresses(world: World, client: Client) -> None:
+    server_id = await client.boot()
+    shown = await client.until(server_id, "ACTIVE")
+    address = next(iter(shown["addresses"].values()))[0]["addr"]
+    for pattern, found in ((address[:-1], 1), (f"^{address}$", 1), (f"^{address[1:]}", 0)):
+        page = (await client("GET", f"/servers?ip={pattern}")).json()
+        assert len(page["servers"]) == found, pattern
+
+
 async def test_servers_live_and_die(world: World, client: Client) -> None:
     ids = await asyncio.gather(*(client.boot(f"s{number}") for number in range(8)))
     for server_id in ids:

@@ -180,3 +180,10 @@ async def test_a_service_that_goes_takes_its_host_along(api: Api) -> None:
     found = (await api("admin", "GET /os-services?host=one", 53)).json()["services"]
     assert (await api("admin", f"DELETE /os-services/{found[0]['id']}", 53)).status_code == 204
     assert (await api("admin", "GET /os-aggregates/1")).json()["aggregate"]["hosts"] == []
+
+
+@pytest.mark.parametrize(("number", "status"), [("-1", 404), ("0", 404), ("x", 400), ("--1", 400), ("-", 400)])
+async def test_what_can_be_no_aggregates_number(tmp_path: Path, number: str, status: int) -> None:
+    async with compute_api(tmp_path) as api:
+        for method in ("GET", "DELETE"):
+            assert (await api("admin", f"{method} /os-aggregates/{number}")).status_code == status, method

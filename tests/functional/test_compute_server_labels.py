@@ -189,7 +189,7 @@ async def update(api: Api, version: int, **values: Any) -> int:
 
 
 async def test_update(api: Api) -> None:
-    values = {"name": "new", "accessIPv4": "192.0.2.1", "accessIPv6": "", "OS-DCF:diskConfig": "AUTO"}
+    values = {"name": "new", "accessIPv4": "192.0.2.1", "accessIPv6": "2001:db8::1", "OS-DCF:diskConfig": "AUTO"}
     assert await update(api, 94, **values, description=None, hostname="a.b") == 200
     found = (await api("reader", f"GET {ONE}", 96)).json()["server"]
     assert {key: found[key] for key in values} == values

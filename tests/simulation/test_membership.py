@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from kilonova.hypervisor.fake.settings import Fault
 from tests.simulation.test_faults import host_at_work
 from tests.simulation.world import Client, World, nothing_left, until_running
@@ -27,6 +29,14 @@ async def test_a_disabled_host_gets_nothing_new(world: World, client: Client) ->
     await say(client, "host1", status="enabled")
     await asyncio.sleep(2)
     assert "host1" in await hosts_of_new_servers(client, 4)
+
+
+@pytest.mark.parametrize("said", [{"status": "disabled"}, {"forced_down": True}], ids=["disabled", "forced down"])
+async def test_what_an_operator_says_counts_at_once(world: World, client: Client, said: dict[str, object]) -> None:
+    """Although the scheduler has just looked at its hosts."""
+    await client.until(await client.boot("before"), "ACTIVE")
+    await say(client, "host1", **said)
+    assert await hosts_of_new_servers(client, 4) == {"host2"}
 
 
 async def test_a_host_that_is_forced_down_gets_nothing_new(world: World, client: Client) -> None:

@@ -47,6 +47,9 @@ class CountingNetworks:
     async def default_networks(self, caller: Caller) -> list[RequestedNic]:
         return [RequestedNic(network_id="net")]
 
+    async def find_groups(self, project_id: str, names: list[str]) -> list[tuple[str, str]]:
+        return [(name, name) for name in names]
+
     async def allocate(self, server_id: str, project_id: str, host: str, requested: list[RequestedNic]) -> list[Nic]:
         nic = Nic(
             port_id=f"port-{server_id}",
@@ -80,7 +83,7 @@ class World:
         )
         self.bus = LocalBus(self.clock, BusSettings())
         self.images = ShelfImages(Shelf())
-        self.networks = CountingNetworks()
+        self.networks = self.make_networks()
         uploader = ShelfUploader(self.images.shelf)
         self.drivers = {
             f"host{n}": FakeDriver(self.clock, self.random, FakeSettings(), None, uploader)
@@ -100,6 +103,10 @@ class World:
             membership=self.config.membership,
             dispatch=self.config.actions.dispatch,
         )
+
+    def make_networks(self) -> Any:
+        """What servers get their ports from."""
+        return CountingNetworks()
 
     def agent(self, name: str) -> Agent:
         return Agent(

@@ -3,6 +3,7 @@
 from kilonova.compute.build import build
 from kilonova.compute.command import crash_dump, set_password
 from kilonova.compute.destroy import destroy
+from kilonova.compute.interfaces import plug, unplug
 from kilonova.compute.live_migration import keep, receive, settle, transfer
 from kilonova.compute.move import arrive, come_back, depart, destroy_copy, stay
 from kilonova.compute.pause import pause, resume, suspend, unpause
@@ -29,6 +30,8 @@ OPERATIONS: dict[str, Operation] = {
     "power_on": power_on,
     "power_off": power_off,
     "reboot": reboot,
+    "plug": plug,
+    "unplug": unplug,
     "put_away": put_away,
     "rebuild": rebuild,
     "snapshot": snapshot,

@@ -54,8 +54,8 @@ def place(
 ) -> None:
     """Claim ``host`` for the server and pass the action on: to that host, or for a move to whoever goes first.
 
-    Raises ``Stale`` if the action has moved on without us, ``ClaimLost`` if the host has filled up, or the server's group
-    with a policy does not go there any more.
+    Raises ``Stale`` if the action has moved on without us, ``ClaimLost`` if the host has filled up or was disabled, or the
+    server's group with a policy does not go there any more.
     """
     moves_it = KINDS[kind].moves
     following = KINDS[kind].after(SCHEDULE.name)
@@ -79,6 +79,10 @@ def place(
         now=now,
         held_by=action_id if moves_it else None,
     ):
+        raise ClaimLost(host)
+    if not membership.takes_servers(
+        connection, host
+    ):  # the scheduler's view of the hosts is older than an operator's word
         raise ClaimLost(host)
     if aggregates.zone_of(connection, host) != zone:  # asked with the host's row held: a zone with servers stays
         raise ClaimLost(host)

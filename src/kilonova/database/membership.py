@@ -77,6 +77,12 @@ def forced_down(connection: Connection, binary: str, host: str) -> bool:
     return service is not None and service.forced_down
 
 
+def takes_servers(connection: Connection, host: str) -> bool:
+    """Whether no operator has said that a host gets nothing new; asked in the transaction that claims it."""
+    service = find_service(connection, "nova-compute", host)
+    return service is None or not (service.disabled or service.forced_down)
+
+
 def get_service(connection: Connection, uuid: str) -> Service:
     """One by its UUID. Raises ``NotFound``."""
     row = connection.execute(_SERVICES.where(services.c.uuid == uuid)).first()

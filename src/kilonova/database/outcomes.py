@@ -9,12 +9,13 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from kilonova.database import console_tokens, ledger, moves, server_passwords, servers
+from kilonova.database import addresses, console_tokens, ledger, moves, port_groups, server_passwords, servers
 from kilonova.database.outgoing import quota_of
 from kilonova.model.action import Action
 from kilonova.model.kinds.create import CREATE
 from kilonova.model.kinds.delete import DELETE
 from kilonova.model.kinds.evacuate import EVACUATE
+from kilonova.model.kinds.interfaces import ATTACH_INTERFACE, DETACH_INTERFACE, asked_for, without
 from kilonova.model.kinds.live_migration import LIVE_MIGRATION
 from kilonova.model.kinds.rebuild import REBUILD
 from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
@@ -89,6 +90,20 @@ def _put_away(connection: Connection, action: Action, now: int) -> dict[str, Any
     return {"soft_deleted_at": now}
 
 
+def _unplugged(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """The port is given back, and the server does without it from now on."""
+    port_id = action.input["port_id"]
+    server = servers.find(connection, action.server_id)
+    addresses.give_back(connection, action.server_id, port_id)
+    if server is None:
+        return {}
+    return {
+        "addresses": without(server.addresses, port_id),
+        "networks": asked_for(server.addresses, server.networks, port_id),
+        "security_groups": port_groups.names_of(connection, server.id),
+    }
+
+
 def _restored_but_off(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     """It counts again since it was asked for; its guest did not come up."""
     return {"vm_state": str(VmState.STOPPED), "power_state": int(PowerState.SHUTDOWN)}
@@ -123,6 +138,7 @@ _SUCCEEDED: dict[str, Outcome] = {
     UNSHELVE.name: _unshelved,
     UNSHELVE_IN_PLACE.name: _unshelved,
     SOFT_DELETE.name: _put_away,
+    DETACH_INTERFACE.name: _unplugged,
 }
 _UNDONE: dict[str, Outcome] = {
     CREATE.name: _on_no_host,
@@ -134,6 +150,7 @@ _UNDONE: dict[str, Outcome] = {
     LIVE_MIGRATION.name: moves.not_migrated_live,
     UNSHELVE.name: _on_no_host,
     RESTORE.name: _restored_but_off,
+    ATTACH_INTERFACE.name: _unplugged,
 }
 _PASSED: dict[tuple[str, str], Outcome] = {
     (RESIZE.name, "depart"): _departed,

@@ -215,7 +215,7 @@ def _filtered(query: sa.Select[Any], asked: Listing) -> sa.Select[Any]:
     for column, value in asked.match.items():
         query = query.where(_s[column].in_(value) if isinstance(value, list) else _s[column] == value)
     for column, value in asked.like.items():
-        query = query.where(_looks_like(_s[column], value))
+        query = query.where(_has_address(value) if column == "addresses" else _looks_like(_s[column], value))
     if asked.changes_since is not None:
         query = query.where(sa.func.coalesce(_s.updated_at, _s.created_at) >= asked.changes_since)
     if asked.changes_before is not None:
@@ -252,6 +252,15 @@ def _looks_like(column: sa.ColumnElement[str], pattern: str) -> sa.ColumnElement
     if all(letter.isalnum() or letter in "-_ :@/" for letter in pattern):
         return column.contains(pattern, autoescape=True)
     return column.regexp_match(pattern)
+
+
+def _has_address(pattern: str) -> sa.ColumnElement[bool]:
+    """A fixed address of a server's looks like that; nothing else that is known of its ports counts."""
+    begin = "" if pattern.startswith("^") else '[^"]*'
+    end = '"' if pattern.endswith("$") else ""
+    place = r'("address":"|"more_addresses":\[("[^"]*",)*")'
+    addresses = sa.cast(_s.addresses, sa.Text)
+    return addresses.regexp_match(f"{place}{begin}({pattern.removeprefix('^').removesuffix('$')}){end}")
 
 
 def _status_clause(word: str) -> sa.ColumnElement[bool]:

@@ -24,6 +24,7 @@ from kilonova.model.guest import (
     HostResources,
     ImageTicket,
     ImageUpload,
+    Nic,
 )
 
 Progress = Callable[[str], None]
@@ -105,6 +106,13 @@ class Driver(Protocol):
 
     async def reboot(self, server_id: str, *, hard: bool, grace: float) -> None:
         """Soft: ask it, fall back to hard after ``grace`` seconds. Hard: a new process from the spec."""
+        ...
+
+    async def change_nics(self, server_id: str, nics: list[Nic]) -> None:
+        """Give the guest these network cards and no others; those it has stay as they are.
+
+        A guest that runs is asked to let go of a card, and may refuse (``HostFault``); then it still has it.
+        """
         ...
 
     async def set_paused(self, server_id: str, paused: bool) -> None:

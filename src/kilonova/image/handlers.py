@@ -10,7 +10,7 @@ from kilonova.image.listing import following, listing
 from kilonova.image.service import MICROS, EmbeddedImages
 from kilonova.image.tickets import upload_of
 from kilonova.image.views import image_view, patched, rebuilt, split
-from kilonova.model.errors import Conflict, Forbidden, Invalid, NotFound, Unsupported
+from kilonova.model.errors import Conflict, Forbidden, Invalid, NotFound
 from kilonova.model.image import StoredImage
 from kilonova.web.application import UnsupportedMedia
 from kilonova.web.call import Call, Reply
@@ -220,7 +220,7 @@ async def _set_status(images: EmbeddedImages, call: Call, before: str, after: st
     return Reply(204)
 
 
-# --- tags, members, the rest -------------------------------------------------------------------------------
+# --- tags, the rest -------------------------------------------------------------------------------
 
 
 async def add_tag(images: EmbeddedImages, call: Call) -> Reply:
@@ -254,20 +254,6 @@ async def _set_tags(images: EmbeddedImages, call: Call, more: set[str], less: se
         raise NotFound(f"No image found with ID {image_id}")
 
 
-async def list_members(images: EmbeddedImages, call: Call) -> Reply:
-    """``GET /v2/images/{id}/members``: nobody; images are not shared with single projects yet."""
-    image = await images.visible(call.caller, call.params["image_id"])
-    if image.visibility != "shared":
-        raise Forbidden("Only shared images have members.")
-    return Reply(200, {"members": [], "schema": "/v2/schemas/members"})
-
-
-async def add_member(images: EmbeddedImages, call: Call) -> Reply:
-    """``POST /v2/images/{id}/members``: refused clearly; use community or public visibility."""
-    await images.own(call.caller, call.params["image_id"])
-    raise Unsupported("Images cannot be shared with single projects here; make it a community image instead.")
-
-
 async def list_tasks(images: EmbeddedImages, call: Call) -> Reply:
     """``GET /v2/images/{id}/tasks``: there are none, as uploads are done when they are answered."""
     await images.visible(call.caller, call.params["image_id"])
@@ -276,7 +262,7 @@ async def list_tasks(images: EmbeddedImages, call: Call) -> Reply:
 
 async def show_schema(images: EmbeddedImages, call: Call) -> Reply:
     """``GET /v2/schemas/{name}``"""
-    found = {"image": schemas.IMAGE, "images": schemas.IMAGES}.get(call.params["name"])
+    found = schemas.SHOWN.get(call.params["name"])
     if found is None:
         raise NotFound("There is no such schema.")
     return Reply(200, found)

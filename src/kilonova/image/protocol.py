@@ -1,11 +1,14 @@
 """What Compute asks of an image service. The embedded one and a client of Glance both fulfil it."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from kilonova.database.images import Listing
 from kilonova.model.context import Caller
 from kilonova.model.guest import ImageTicket, ImageUpload
+from kilonova.model.image import StoredImage
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,4 +69,27 @@ class ImageService(Protocol):
 
     async def backups(self, server_id: str, backup_type: str) -> list[str]:
         """The backups of a server of one type that have their bytes, the newest first."""
+        ...
+
+
+@runtime_checkable
+class ImageCatalog(Protocol):
+    """What Compute's old image API passes on (up to 2.38). An image service that does not offer it has none behind Compute."""
+
+    async def page(self, wanted: Listing) -> list[StoredImage]:
+        """Images in the order and the bounds that are asked for. Raises ``Invalid`` for a marker that is none."""
+        ...
+
+    async def visible(self, caller: Caller, image_id: str) -> StoredImage:
+        """One the caller may see. Raises ``NotFound``."""
+        ...
+
+    async def change_properties(
+        self, caller: Caller, image_id: str, change: Callable[[dict[str, str]], dict[str, str]]
+    ) -> StoredImage:
+        """Replace the properties by what ``change`` makes of them. Raises ``NotFound`` or ``Forbidden``."""
+        ...
+
+    async def delete(self, caller: Caller, image_id: str) -> None:
+        """Delete one with its bytes. Raises ``NotFound`` or ``Forbidden``."""
         ...

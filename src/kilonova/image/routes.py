@@ -1,7 +1,7 @@
 """The image service's route table and its application. Reference: Image service API v2."""
 
 from kilonova.image import handlers as h
-from kilonova.image import schemas
+from kilonova.image import members, schemas
 from kilonova.image.service import EmbeddedImages
 from kilonova.web.application import Application, Family, TokenValidator
 from kilonova.web.faults import image_fault
@@ -45,8 +45,11 @@ def routes(tokens: TokenValidator | None = None) -> list[Route]:
         _row("POST", one + "/actions/reactivate", h.reactivate, "admin"),
         _row("PUT", one + "/tags/{tag}", h.add_tag, "member"),
         _row("DELETE", one + "/tags/{tag}", h.remove_tag, "member"),
-        _row("GET", one + "/members", h.list_members, "reader"),
-        _row("POST", one + "/members", h.add_member, "member"),
+        _row("GET", one + "/members", members.list_members, "reader"),
+        _row("POST", one + "/members", members.add_member, "member", schemas.MEMBER_CREATE),
+        _row("GET", one + "/members/{member_id}", members.show_member, "reader"),
+        _row("PUT", one + "/members/{member_id}", members.update_member, "member", schemas.MEMBER_UPDATE),
+        _row("DELETE", one + "/members/{member_id}", members.remove_member, "member"),
         _row("GET", one + "/tasks", h.list_tasks, "reader"),
         _row("GET", "/v2/schemas/{name}", h.show_schema, "reader"),
         _row("GET", "/v2/info/import", h.show_import_info, "reader"),

@@ -7,13 +7,14 @@ never be accepted) and no bytes stay. An uploader that dies is replaced once it 
 Reference: Image service API v2.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from uuid import UUID, uuid5
 
 import msgspec
 from sqlalchemy.engine import Connection
 
+from kilonova.database import image_members
 from kilonova.database import images as queries
 from kilonova.database.connection import Database
 from kilonova.database.secrets import shared_secret
@@ -159,11 +160,16 @@ class EmbeddedImages:
         return found
 
     async def visible(self, caller: Caller, image_id: str) -> StoredImage:
-        """The image if the caller may see it: public, community, or his project's. Raises ``NotFound``."""
+        """The image if the caller may see it: public, community, his project's or shared with it. Raises ``NotFound``."""
         found = await self.require(image_id)
-        if not may_see(caller, found):
-            raise _missing(image_id)
-        return found
+        if may_see(caller, found) or await self._is_member(caller, found):
+            return found
+        raise _missing(image_id)
+
+    async def _is_member(self, caller: Caller, image: StoredImage) -> bool:
+        if image.visibility != "shared" or caller.project_id is None:
+            return False
+        return await self.database.run(image_members.get, image.id, caller.project_id) is not None
 
     async def own(self, caller: Caller, image_id: str) -> StoredImage:
         """The image if the caller may change it. Raises ``NotFound``, or ``Forbidden`` if he may only see it."""
@@ -171,6 +177,29 @@ class EmbeddedImages:
         if not caller.is_admin and found.owner != caller.project_id:
             raise Forbidden("You are not permitted to modify this image.")
         return found
+
+    # --- what Compute's old image API passes on --------------------------------------------------------
+
+    async def page(self, wanted: queries.Listing) -> list[StoredImage]:
+        """Images in the order and the bounds that are asked for. Raises ``Invalid`` for a marker that is none."""
+        found = await self.database.run(queries.find, wanted)
+        if found is None:
+            raise Invalid("The marker is not an image.")
+        return found
+
+    async def change_properties(
+        self, caller: Caller, image_id: str, change: Callable[[dict[str, str]], dict[str, str]]
+    ) -> StoredImage:
+        """Replace the properties by what ``change`` makes of them. Raises ``NotFound`` or ``Forbidden``."""
+        await self.own(caller, image_id)
+
+        def edit(image: StoredImage) -> StoredImage:
+            return msgspec.structs.replace(image, properties=change(image.properties))
+
+        changed = await self.database.run(queries.change, image_id, edit, self.clock.now())
+        if changed is None:
+            raise _missing(image_id)
+        return changed
 
     # --- uploads ---------------------------------------------------------------------------------------
 

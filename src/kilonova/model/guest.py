@@ -43,6 +43,7 @@ class Nic(msgspec.Struct, frozen=True, kw_only=True):
     the host's bridge for this network and ``host_address`` the address (with prefix) the bridge itself
     has on each host, so that the guest can be reached from there. ``more_addresses`` are the port's others,
     ``floating`` pairs of a floating address and the fixed one it stands for: users see both, drivers neither.
+    ``slot`` is its place in the guest for as long as it is there, whatever other cards come and go (None: as listed).
     """
 
     port_id: str
@@ -56,6 +57,7 @@ class Nic(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 1500
     bridge: str = ""
     host_address: str = ""
+    slot: int | None = None
     tag: str | None = None
     more_addresses: list[str] = []
     floating: list[tuple[str, str]] = []

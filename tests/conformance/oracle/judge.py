@@ -25,6 +25,7 @@ KNOWN = {
     ): "names may hold @ since 2.92, but only the schema of the request was widened",
     ("GET /os-instance_usage_audit_log", "answer"): "hosts_not_run holds host names, the schema says uuids",
     ("GET /os-instance_usage_audit_log/{id}", "answer"): "hosts_not_run holds host names, the schema says uuids",
+    ("PUT /servers/{server_id}/tags/{id}", "status"): "201 for a new tag, 204 for one that was there: set in code",
     ("POST /os-server-external-events", "status"): "207 if the events were of different luck",
 }
 """Where Nova's own answers do not fit what it says, and why."""

@@ -9,7 +9,7 @@ from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.inputs import HOSTNAME, PRINTABLE_NAME, as_number, document, queries
 from kilonova.database import aggregates
 from kilonova.model.aggregate import ZONE_KEY, Aggregate
-from kilonova.model.errors import Invalid
+from kilonova.model.errors import Invalid, NotFound
 from kilonova.web.call import Call, Reply
 from kilonova.web.moments import iso_micros
 from kilonova.web.routes import Handler, Route
@@ -105,8 +105,11 @@ async def _answer(cloud: Deployment, call: Call, work: Callable[[Connection, int
 
 
 def number_of(call: Call) -> int:
-    """The aggregate's number in the path. Raises ``Invalid`` for what is none."""
-    number = as_number(call.params["id"])
+    """The aggregate's number in the path. Raises ``Invalid`` for what is none; no aggregate's is below zero."""
+    text = call.params["id"]
+    number = as_number(text.removeprefix("-"))
+    if number is not None and text.startswith("-"):
+        raise NotFound(f"Aggregate {text} could not be found.")
     if number is None:
         raise Invalid(f"Invalid input received: id must be an integer, not '{call.params['id'][:64]}'")
     return number

@@ -37,6 +37,7 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     image: Image | None
     keypair: Keypair | None
     networks: list[RequestedNic]
+    groups: list[str]
     zone: str | None
     requested_host: str | None
     count: int
@@ -56,7 +57,8 @@ async def read(cloud: Deployment, call: Call) -> Boot:
     image = await find_image(cloud, call, image_id)
     check_fit(flavor, image)
     check_user_data(body)
-    networks = await _networks(cloud, call, body)
+    groups = await _groups(cloud, call, body)
+    networks = await _networks(cloud, call, body, [group_id for group_id, _ in groups], count)
     return Boot(
         body=body,
         hints=hints,
@@ -64,6 +66,7 @@ async def read(cloud: Deployment, call: Call) -> Boot:
         image=image,
         keypair=keypair,
         networks=networks,
+        groups=[name for _, name in groups],
         zone=zone,
         requested_host=forced,
         count=count,
@@ -186,18 +189,47 @@ def check_user_data(body: dict[str, Any]) -> None:
         raise Invalid("Invalid input for field/attribute user_data. It must be base64 encoded.") from None
 
 
-async def _networks(cloud: Deployment, call: Call, body: dict[str, Any]) -> list[RequestedNic]:
+async def _groups(cloud: Deployment, call: Call, body: dict[str, Any]) -> list[tuple[str, str]]:
+    """(id, name) of the security groups asked for by either. Raises ``Invalid`` for one that is not the project's."""
+    asked = [group["name"] for group in body.get("security_groups", []) if group.get("name")]
+    try:
+        return await cloud.networks.find_groups(call.project_id, asked or ["default"])
+    except NotFound as error:
+        raise Invalid(error.message) from None
+
+
+async def _networks(
+    cloud: Deployment, call: Call, body: dict[str, Any], groups: list[str], count: int
+) -> list[RequestedNic]:
+    """The server's cards: as asked for, or the one network that the project has; new ports carry the groups."""
     asked = body.get("networks")
     if asked == "none":
         return []
     if not asked or asked == "auto":
-        return await cloud.networks.default_networks(call.caller)
-    requested = [
-        RequestedNic(network_id=nic.get("uuid"), port_id=nic.get("port"), fixed_ip=nic.get("fixed_ip"))
-        for nic in asked
-    ]
+        requested = await cloud.networks.default_networks(call.caller)
+    else:
+        requested = [_nic(nic, count) for nic in asked]
     await cloud.networks.check(call.caller, requested)
-    return requested
+    return [
+        nic if nic.port_id is not None else msgspec.structs.replace(nic, security_groups=groups) for nic in requested
+    ]
+
+
+def _nic(nic: dict[str, Any], count: int) -> RequestedNic:
+    port_id, address = nic.get("port"), nic.get("fixed_ip")
+    if port_id is None and nic.get("uuid") is None:
+        raise Invalid("Bad network format: missing 'uuid'")
+    if port_id is not None and address is not None:
+        raise Invalid(f"Specified Fixed IP '{address}' cannot be used with port '{port_id}'.")
+    if count > 1 and port_id is not None:
+        raise Invalid(
+            "Unable to launch multiple instances with a single configured port ID. Ask for them one by one."
+        )
+    if count > 1 and address is not None:
+        raise Invalid("Invalid instance request: a fixed IP is for one instance, and max_count asks for more.")
+    return RequestedNic(
+        network_id=None if port_id is not None else nic["uuid"], port_id=port_id, fixed_ip=address, tag=nic.get("tag")
+    )
 
 
 def rows(cloud: Deployment, call: Call, boot: Boot, now: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -245,7 +277,7 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
         "tags": sorted(set(body.get("tags", []))),
         "networks": [msgspec.to_builtins(nic) for nic in boot.networks],
         "addresses": [],
-        "security_groups": [group["name"] for group in body.get("security_groups", [])] or ["default"],
+        "security_groups": sorted(set(boot.groups)) if boot.networks else [],
         "scheduler_hints": hints,
         "reservation_id": reservation,
         "launch_index": index,

@@ -91,7 +91,7 @@ def _likes(call: Call, admin: bool) -> dict[str, str]:
     for key, column in _LIKE.items():
         value = call.first(key)
         if value and _visible(call, key, admin):
-            pattern = read_pattern(value.strip("^$") if column == "addresses" else value, key)
+            pattern = read_pattern(value, key)
             if pattern:
                 like[column] = pattern
     return like

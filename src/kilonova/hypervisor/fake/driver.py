@@ -29,6 +29,7 @@ from kilonova.model.guest import (
     HostResources,
     ImageTicket,
     ImageUpload,
+    Nic,
 )
 
 FEATURES = [
@@ -168,6 +169,17 @@ class FakeDriver:
             await self._work("reboot", server_id, longest=0 if hard else grace)
             guest.rescued = False
             self._boot(guest)
+
+    async def change_nics(self, server_id: str, nics: list[Nic]) -> None:
+        async with self._lock(server_id):
+            guest = self._released(server_id)
+            await self._work("change_nics", server_id)
+            guest.spec = msgspec.structs.replace(guest.spec, nics=list(nics))
+            self._journal.put(guest, self._guests)
+
+    def nics(self, server_id: str) -> list[Nic]:
+        """The cards that the guest has now."""
+        return self._known(server_id).spec.nics
 
     async def set_paused(self, server_id: str, paused: bool) -> None:
         async with self._lock(server_id):

@@ -19,7 +19,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from kilonova.hypervisor.driver import ImageUploader, Progress, Stage
-from kilonova.hypervisor.qemu import bridge, console, diagnostics, machine
+from kilonova.hypervisor.qemu import bridge, cards, console, diagnostics, machine
 from kilonova.hypervisor.qemu.accelerator import find_accelerator
 from kilonova.hypervisor.qemu.command import disk_full
 from kilonova.hypervisor.qemu.configdrive import make_config_drive
@@ -46,6 +46,7 @@ from kilonova.model.guest import (
     HostResources,
     ImageTicket,
     ImageUpload,
+    Nic,
 )
 
 logger = logging.getLogger(__name__)
@@ -194,6 +195,14 @@ class QemuDriver:
             await drop_memory(instance, self._settings)
             await leave_rescue(instance)
             await self._run(instance)
+
+    async def change_nics(self, server_id: str, nics: list[Nic]) -> None:
+        async with self._verb(server_id):
+            instance = self._released(server_id)
+            await cards.change(instance, nics, self._clock, self._settings)
+            spec = instance.record.spec
+            if spec.config_drive and not instance.running:  # a guest that runs has the old one open
+                await make_config_drive(instance.directory, spec, self._settings)
 
     async def set_paused(self, server_id: str, paused: bool) -> None:
         async with self._verb(server_id):

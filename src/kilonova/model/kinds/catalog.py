@@ -5,6 +5,7 @@ from kilonova.model.kinds.command import CHANGE_PASSWORD, TRIGGER_CRASH_DUMP
 from kilonova.model.kinds.create import CREATE
 from kilonova.model.kinds.delete import DELETE
 from kilonova.model.kinds.evacuate import EVACUATE
+from kilonova.model.kinds.interfaces import ATTACH_INTERFACE, DETACH_INTERFACE
 from kilonova.model.kinds.live_migration import LIVE_MIGRATION
 from kilonova.model.kinds.pause import PAUSE, UNPAUSE
 from kilonova.model.kinds.power import REBOOT, START, STOP
@@ -23,6 +24,7 @@ _ALL = (
     *(CREATE_IMAGE, CREATE_BACKUP, SHELVE),
     *(RESIZE, MIGRATE, CONFIRM, REVERT, EVACUATE, LIVE_MIGRATION),
     *(SHELVE_OFFLOAD, UNSHELVE, UNSHELVE_IN_PLACE),
+    *(ATTACH_INTERFACE, DETACH_INTERFACE),
     *(PAUSE, UNPAUSE, SUSPEND, RESUME, CHANGE_PASSWORD, TRIGGER_CRASH_DUMP),
 )
 
