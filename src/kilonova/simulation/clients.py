@@ -9,12 +9,17 @@ from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute import (
+    deferred_delete,
     evacuation,
     live_migration,
+    rebuild,
     server_actions,
+    server_admin,
     server_images,
     server_migrations,
     server_moves,
+    server_rescue,
+    server_states,
     servers,
     unshelving,
 )
@@ -33,12 +38,19 @@ ROLES = frozenset({"member", "reader"})
 _BODIES: dict[str, dict[str, Any]] = {
     "stop": {"os-stop": None},
     "start": {"os-start": None},
+    **{
+        word: {word: None}
+        for word in ("pause", "unpause", "suspend", "resume", "rescue", "unrescue", "shelve", "restore")
+    },
+    "rebuild": {"rebuild": {"imageRef": IMAGE}},
+    "image": {"createImage": {"name": "image"}},
+    "backup": {"createBackup": {"name": "backup", "backup_type": "daily", "rotation": 1}},
+    "reset": {"os-resetState": {"state": "error"}},
     "reboot": {"reboot": {"type": "HARD"}},
     "grow": {"resize": {"flavorRef": DOUBLE}},
     "shrink": {"resize": {"flavorRef": FLAVOR}},
     "migrate": {"migrate": None},
     "confirm": {"confirmResize": None},
-    "shelve": {"shelve": None},
     "offload": {"shelveOffload": None},
     "unshelve": {"unshelve": None},
     "revert": {"revertResize": None},
@@ -61,6 +73,18 @@ _HANDLERS: dict[str, Callable[[Deployment, Call], Awaitable[Reply]]] = {
     "delete": servers.delete,
     "stop": server_actions.stop,
     "start": server_actions.start,
+    "pause": server_states.pause,
+    "unpause": server_states.unpause,
+    "suspend": server_states.suspend,
+    "resume": server_states.resume,
+    "rescue": server_rescue.rescue,
+    "unrescue": server_rescue.unrescue,
+    "rebuild": rebuild.rebuild,
+    "image": server_images.create_image,
+    "backup": server_images.create_backup,
+    "shelve": server_images.shelve,
+    "reset": server_admin.reset_state,
+    "restore": deferred_delete.restore,
     "reboot": server_actions.reboot,
     "grow": server_moves.resize,
     "shrink": server_moves.resize,
@@ -70,7 +94,6 @@ _HANDLERS: dict[str, Callable[[Deployment, Call], Awaitable[Reply]]] = {
     "evacuate": evacuation.evacuate,
     "live": live_migration.migrate_live,
     "abort": _abort,
-    "shelve": server_images.shelve,
     "offload": unshelving.offload,
     "unshelve": unshelving.unshelve,
 }
