@@ -10,7 +10,7 @@ import structlog
 
 from kilonova.compute.step import StepRun
 from kilonova.compute.tools import Tools
-from kilonova.model.errors import KilonovaError, Stale
+from kilonova.model.errors import HostFault, KilonovaError, Stale
 from kilonova.model.server import PowerState, TaskState
 
 log = structlog.get_logger()
@@ -27,9 +27,13 @@ async def snapshot(run: StepRun, tools: Tools) -> None:
 
 
 async def shelve(run: StepRun, tools: Tools) -> None:
-    """Shut the guest down, then upload its root disk."""
-    with run.timeline.span("power_off"):
-        await tools.driver.power_off(run.asked.server_id, tools.grace)
+    """Shut the guest down, then upload its root disk. What cannot be shut down is not uploaded either."""
+    try:
+        with run.timeline.span("power_off"):
+            await tools.driver.power_off(run.asked.server_id, tools.grace)
+    except HostFault as fault:
+        await run.finish(output=_failure(fault))
+        return
     await run.finish(PowerState.SHUTDOWN, await _upload(run, tools, _SHELVE))
 
 
@@ -50,5 +54,10 @@ async def _upload(run: StepRun, tools: Tools, tasks: Mapping[str, TaskState]) ->
         raise
     except KilonovaError as error:
         log.warning("no image made", server=run.asked.server_id, image=upload.image_id, error=error.message)
-        return {"failure": {"message": error.message, "details": error.details}}
+        return _failure(error)
     return {}
+
+
+def _failure(error: KilonovaError) -> dict[str, Any]:
+    """What the step that follows raises, once it has cleared away the image's record."""
+    return {"failure": {"message": error.message, "details": error.details}}
