@@ -48,7 +48,6 @@ _BODIES: dict[str, dict[str, Any]] = {
     "shrink": {"resize": {"flavorRef": FLAVOR}},
     "migrate": {"migrate": None},
     "confirm": {"confirmResize": None},
-    "shelve": {"shelve": None},
     "offload": {"shelveOffload": None},
     "unshelve": {"unshelve": None},
     "revert": {"revertResize": None},
@@ -91,7 +90,6 @@ _HANDLERS: dict[str, Callable[[Deployment, Call], Awaitable[Reply]]] = {
     "evacuate": evacuation.evacuate,
     "live": live_migration.migrate_live,
     "abort": _abort,
-    "shelve": server_images.shelve,
     "offload": unshelving.offload,
     "unshelve": unshelving.unshelve,
 }
