@@ -22,6 +22,8 @@ def main() -> int:
     asked = _parser().parse_args()
     if asked.part == "judge":
         return _judge(asked.recordings)
+    if asked.part == "report":
+        return 1 if everything.assemble(asked.results) else 0
     directory = asked.directory or Path(tempfile.mkdtemp(prefix="kilonova-conformance-"))
     print(f"everything is kept in {directory}")
     if asked.part == "all":
@@ -46,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     parts = parser.add_subparsers(dest="part", required=True)
     judging = parts.add_parser("judge", help="hold recordings against Nova's schemas")
     judging.add_argument("recordings", nargs="+", type=Path)
+    again = parts.add_parser("report", help="write docs/conformance.md anew from what a run has left")
+    again.add_argument("results", type=Path, help="the directory of that run")
     whole = parts.add_parser("all", help="everything, and write docs/conformance.md")
     one = parts.add_parser("tempest", help="Tempest's tests of Compute")
     for part in (whole, one):

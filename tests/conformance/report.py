@@ -21,7 +21,7 @@ class Run:
 
     options: str
     suites: list[tuple[str, list[Outcome]]]
-    shapes: dict[int, int]
+    shapes: int
     judgement: Judgement
     operations: list[Operation]
     dead: tuple[int, int]
@@ -78,8 +78,8 @@ def _oracle(run: Run) -> Iterator[str]:
     judgement = run.judgement
     yield "## Nova's own schemas"
     yield ""
-    yield f"{sum(judgement.calls.values())} calls of {len(judgement.calls)} operations were recorded while the suites ran and"
-    yield f"while {sum(run.shapes.values())} requests made out of Nova's schemas were sent, wherever one changes."
+    yield f"{sum(judgement.calls.values())} calls of {len(judgement.calls)} operations were recorded while the suites ran, while our"
+    yield f"own tests of the API ran, and while {run.shapes} requests made out of Nova's schemas were sent, wherever one changes."
     yield "Every answer is held against the schema, the status codes and the window that the installed Nova has for it."
     yield ""
     there = {operation.name for operation in run.operations if operation.state != MISSING}

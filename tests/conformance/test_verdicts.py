@@ -77,7 +77,7 @@ def test_the_report_reads_the_same_after_each_run(tmp_path: Path) -> None:
         run = report.Run(
             options="",
             suites=[("Tempest", [Outcome("a.B.test_one[id-1]", "failed", reason, 1.0)])],
-            shapes={},
+            shapes=0,
             judgement=judgement,
             operations=compare([_nova("/x")], [], judgement),
             dead=(0, 0),
