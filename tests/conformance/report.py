@@ -78,7 +78,7 @@ def _oracle(run: Run) -> Iterator[str]:
     judgement = run.judgement
     yield "## Nova's own schemas"
     yield ""
-    yield f"{sum(judgement.calls.values())} calls of {len(judgement.calls)} operations were recorded while the suites ran, while our"
+    yield f"{sum(judgement.calls.values())} calls of {len(judgement.calls)} operations were recorded while suites ran, while our"
     yield f"own tests of the API ran, and while {run.shapes} requests made out of Nova's schemas were sent, wherever one changes."
     yield "Every answer is held against the schema, the status codes and the window that the installed Nova has for it."
     yield ""
