@@ -10,6 +10,7 @@ SHELL := /bin/bash
 VENV := .venv
 CLIENTS := .venv-clients
 JUDGES := .venv-conformance
+FUZZER := .venv-fuzz
 BIN := $(VENV)/bin
 KILONOVA := $(BIN)/kilonova
 INSTALL := --disable-pip-version-check --quiet --only-binary :all:
@@ -26,7 +27,7 @@ SEEDS ?= 1000
 CONFORMANCE ?=
 
 .PHONY: help start start-distributed stop status test test-quick check chaos sim bench install clients guest format clean
-.PHONY: conformance judges hypervisor servers test-packages
+.PHONY: conformance judges fuzz fuzzer hypervisor servers test-packages
 
 help: ## list every command with a sentence
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +67,9 @@ sim: install ## simulate many clouds in which all goes wrong, on all cores: make
 conformance: install judges ## judge the Compute API by Nova's schemas, Tempest and the clients' own tests; writes docs/conformance.md
 	@$(BIN)/python -m tests.conformance all $(CONFORMANCE)
 
+fuzz: install fuzzer ## send thousands of requests made out of our OpenAPI document, as three people (about ten minutes)
+	@$(BIN)/python -m tests.conformance fuzz --seconds 600
+
 bench: install servers ## measure what README and docs state as numbers (about five minutes)
 	@for bench in start servers "servers --distributed" bus api; do $(BIN)/python -m bench.$$bench || exit 1; done
 
@@ -75,6 +79,8 @@ clients: $(CLIENTS)/installed ## install the OpenStack clients into .venv-client
 
 judges: $(JUDGES)/installed ## install the released Nova, Tempest and the clients' own tests into .venv-conformance
 
+fuzzer: $(FUZZER)/installed ## install schemathesis into .venv-fuzz
+
 guest: install ## build the small test guest's disk image out of Debian packages (root)
 	@if [ "$$(id -u)" = 0 ]; then $(KILONOVA) guest build; else echo "the test guest is not built: that needs root"; fi
 
@@ -82,7 +88,7 @@ format: install ## bring all code into the one format
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
 clean: ## remove what can be made again: environments, caches, the guest's build (not .state)
-	@rm -rf $(VENV) $(CLIENTS) $(JUDGES) guest/build .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	@rm -rf $(VENV) $(CLIENTS) $(JUDGES) $(FUZZER) guest/build .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- what is behind them --------------------------------------------------------------------------------------
@@ -106,6 +112,12 @@ $(JUDGES)/installed: constraints-conformance.txt
 	@echo "Installing Nova, Tempest and the clients into $(JUDGES) …"
 	@$(JUDGES)/bin/pip install $(INSTALL) -c constraints-conformance.txt \
 		nova tempest openstacksdk python-openstackclient python-novaclient oslotest requests-mock ddt
+	@touch $@
+
+$(FUZZER)/installed: constraints-fuzz.txt
+	@./tools/python-environment $(FUZZER)
+	@echo "Installing schemathesis into $(FUZZER) …"
+	@$(FUZZER)/bin/pip install $(INSTALL) -c constraints-fuzz.txt schemathesis
 	@touch $@
 
 # Without root the cloud still serves, with imitated hosts; `kilonova start` says what is missing.

@@ -31,16 +31,19 @@ async def open_driver(config: Config, directory: Path, clock: Clock, random: Ran
 
 async def _qemu(config: Config, directory: Path, clock: Clock) -> tuple[Driver, Capabilities]:
     from kilonova.compute.fetcher import HttpFetcher
+    from kilonova.compute.uploader import HttpUploader
     from kilonova.hypervisor.qemu.driver import QemuDriver
     from kilonova.hypervisor.qemu.settings import QemuSettings
 
     settings = QemuSettings(accelerator=config.compute.accelerator)
-    driver = QemuDriver(directory, clock, HttpFetcher(), settings)
+    driver = QemuDriver(directory, clock, HttpFetcher(), settings, HttpUploader())
     return driver, await driver.start()
 
 
 async def _fake(config: Config, directory: Path, clock: Clock, random: Random) -> tuple[Driver, Capabilities]:
+    from kilonova.compute.uploader import HttpUploader
+
     delay = config.compute.fake_delay
     settings = FakeSettings(delays={"prepare": delay, "power_off": delay, "reboot": delay} if delay else {})
-    driver = FakeDriver(clock, random, settings, directory / "guests.journal")
+    driver = FakeDriver(clock, random, settings, directory / "guests.journal", HttpUploader())
     return driver, await driver.start()

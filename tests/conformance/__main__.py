@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.conformance import everything, shapes, suites, tempest
+from tests.conformance import everything, fuzz, shapes, suites, tempest
 from tests.conformance.judged_cloud import JudgedCloud
 from tests.conformance.judgement import judge
 from tests.conformance.outcomes import Outcome, summary
@@ -34,6 +34,10 @@ def main() -> int:
     with JudgedCloud(directory).running() as cloud:
         if asked.part == "shapes":
             print(f"shapes: answers by status {shapes.run(cloud, asked.only)}")
+        elif asked.part == "fuzz":
+            outcomes = fuzz.run(cloud, asked.seconds)
+            _show("schemathesis", outcomes)
+            return int(any(outcome.state == "failed" for outcome in outcomes))
         elif asked.part == "tempest":
             for base in asked.base or ["2.1"]:
                 _show(f"Tempest from {base}", tempest.run(cloud, base, asked.only, asked.seconds, asked.set))
@@ -59,10 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--set", action="append", default=[], metavar="SECTION.OPTION=VALUE", help="for tempest.conf")
     made = parts.add_parser("shapes", help="requests made out of Nova's schemas")
     made.add_argument("--only", help="a part of method, path or body")
+    fuzzing = parts.add_parser("fuzz", help="requests made out of our OpenAPI document, by three people")
     theirs = [parts.add_parser(name, help=f"tests of {suite.title}") for name, suite in suites.SUITES.items()]
     for part in (one, *theirs):
         part.add_argument("--only", help="a pattern of test ids")
-    for part in (whole, one, *theirs):
+    for part in (whole, one, fuzzing, *theirs):
         part.add_argument("--seconds", type=float, default=1200.0, help="at most this long for one suite")
     return parser
 

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ from kilonova.hypervisor.fake.driver import FakeDriver
 from kilonova.hypervisor.fake.settings import FakeSettings
 from kilonova.hypervisor.qemu import bridge
 from kilonova.hypervisor.qemu.driver import QemuDriver
-from kilonova.hypervisor.qemu.launch import tap_name
+from kilonova.hypervisor.qemu.launch import card_id, tap_name
 from kilonova.hypervisor.qemu.process import find
 from kilonova.hypervisor.qemu.settings import QemuSettings
 from kilonova.model.clock import SystemClock
-from kilonova.model.guest import GuestSpec, GuestState, ImageTicket, Nic
+from kilonova.model.errors import NotFound
+from kilonova.model.guest import GuestSpec, GuestState, ImageTicket, ImageUpload, Nic
 
 ROOT = Path(__file__).resolve().parents[2]
 BRIDGE = "kntest0"
@@ -65,11 +66,27 @@ def server_id(number: int) -> str:
     return f"00000000-0000-4000-8000-{number:012d}"
 
 
+class FileUploader:
+    """Keeps what is uploaded in a file; with ``gone`` the image was deleted meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.gone = False
+
+    async def upload(self, upload: ImageUpload, size: int, pieces: AsyncIterator[bytes]) -> None:
+        if self.gone:
+            raise NotFound("the image was deleted")
+        content = b"".join([piece async for piece in pieces])
+        assert len(content) == size
+        self.path.write_bytes(content)
+
+
 class World(ABC):
     """Makes drivers on one host, and knows what only an outsider can do to its guests."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.uploader = FileUploader(directory / "uploaded")
         self.driver: Driver = self.make()
 
     @abstractmethod
@@ -87,6 +104,10 @@ class World(ABC):
     @abstractmethod
     async def leftovers(self) -> list[str]:
         """What is on the host of any guest."""
+
+    @abstractmethod
+    async def cards(self, server: str) -> set[str]:
+        """The ports whose cards the guest has, whatever the driver says."""
 
     async def restart(self) -> Driver:
         await self.driver.stop()
@@ -129,7 +150,9 @@ class World(ABC):
 
 class FakeWorld(World):
     def make(self) -> Driver:
-        return FakeDriver(SystemClock(), random.Random(1), FakeSettings(), self.directory / "guests.jsonl")
+        return FakeDriver(
+            SystemClock(), random.Random(1), FakeSettings(), self.directory / "guests.jsonl", self.uploader
+        )
 
     async def shut_down_by_itself(self, server: str) -> None:
         assert isinstance(self.driver, FakeDriver)
@@ -138,6 +161,10 @@ class FakeWorld(World):
     async def crash(self, server: str) -> None:
         assert isinstance(self.driver, FakeDriver)
         self.driver.end_guest(server, GuestState.CRASHED)
+
+    async def cards(self, server: str) -> set[str]:
+        assert isinstance(self.driver, FakeDriver)
+        return {nic.port_id for nic in self.driver.nics(server)}
 
     async def leftovers(self) -> list[str]:
         return [guest.server_id for guest in await self.driver.list_guests()]
@@ -167,7 +194,7 @@ class QemuWorld(World):
         return self.directory / "state" / "instances"
 
     def make(self) -> Driver:
-        return QemuDriver(self.directory / "state", SystemClock(), self.fetcher, self.settings)
+        return QemuDriver(self.directory / "state", SystemClock(), self.fetcher, self.settings, self.uploader)
 
     def spec(self, number: int = 1, **changes: Any) -> GuestSpec:
         return super().spec(number, **{"image": self.ticket, **changes})
@@ -184,6 +211,17 @@ class QemuWorld(World):
         pid = self.pid(server)
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
+
+    async def cards(self, server: str) -> set[str]:
+        devices = await debug_monitor(self.instances / server, "qom-list", {"path": "/machine/peripheral"})
+        names = {entry["name"] for entry in devices}
+        taps = {name for _, name in socket.if_nameindex()}
+        found = set()
+        for number in range(1, 20):
+            nic = self.spec(number).nics[0]
+            assert (card_id(nic) in names) == (tap_name(nic) in taps)
+            found |= {nic.port_id} if card_id(nic) in names else set()
+        return found
 
     async def leftovers(self) -> list[str]:
         directories = [path.name for path in self.instances.iterdir()] if self.instances.exists() else []
@@ -222,13 +260,13 @@ def ticket_of(path: Path, disk_format: str = "qcow2") -> ImageTicket:
     )
 
 
-async def debug_monitor(directory: Path, command: str) -> None:
-    """One command through the monitor that is for people."""
+async def debug_monitor(directory: Path, command: str, arguments: dict[str, object] | None = None) -> Any:
+    """One command through the monitor that is for people; its answer."""
     client = QMPClient("test")
     handle = os.open(directory, os.O_PATH)
     try:
         await client.connect(f"/proc/self/fd/{handle}/debug.sock")
-        await client.execute(command)
+        return await client.execute(command, arguments)
     finally:
         os.close(handle)
         await client.disconnect()

@@ -10,9 +10,20 @@ import pytest
 
 from kilonova.hypervisor.driver import Driver
 from kilonova.hypervisor.fake.driver import FakeDriver
+from kilonova.image.inspect import HEADER_BYTES, TAIL_BYTES, inspect
 from kilonova.model.errors import Conflict, NotFound, Stale, Unsupported
-from kilonova.model.guest import GuestCommand, GuestState, ImageTicket
-from tests.contract.hypervisors import READY, FakeWorld, QemuWorld, World, console_has, eventually, server_id
+from kilonova.model.guest import GuestCommand, GuestState, ImageTicket, ImageUpload
+from tests.contract.hypervisors import (
+    READY,
+    FakeWorld,
+    Login,
+    QemuWorld,
+    World,
+    console_has,
+    eventually,
+    server_id,
+    ticket_of,
+)
 
 
 @pytest.fixture(params=["fake", pytest.param("qemu", marks=pytest.mark.real)])
@@ -275,6 +286,84 @@ async def test_a_guest_is_interrupted(world: World) -> None:
         await world.driver.command(server, GuestCommand(verb="nmi"))
 
 
+async def test_a_rescue_system_boots_beside_the_guests_own_disk(world: World) -> None:
+    server = await running(world)
+    driver = world.driver
+    await console_has(driver, server, READY)
+    await driver.power_off(server, 0)
+    rescue = world.spec(hostname="rescuer")
+    for _ in range(2):
+        await driver.power_on(server, rescue=rescue)
+        guest = await driver.show_guest(server)
+        assert guest is not None and guest.rescued and guest.state is GuestState.RUNNING
+    if isinstance(world, QemuWorld):
+        await console_has(driver, server, f"{READY} hostname=rescuer")
+        async with Login(world.instances / server) as shell:
+            disks = await shell.run("cat /sys/block/vd?/serial")
+        assert disks.startswith("rescueroot"), "in the order of their names there"
+    driver = await world.restart()
+    guest = await driver.show_guest(server)
+    assert guest is not None and guest.rescued
+    await driver.power_on(server)
+    guest = await driver.show_guest(server)
+    assert guest is not None and not guest.rescued and guest.state is GuestState.RUNNING
+    await driver.power_on(server, rescue=rescue)
+    await driver.reboot(server, hard=True, grace=0)
+    guest = await driver.show_guest(server)
+    assert guest is not None and not guest.rescued
+    await driver.destroy(server)
+    assert await world.leftovers() == []
+
+
+async def test_a_guest_that_stays_off_has_not_run(world: World) -> None:
+    spec = world.spec(stays_off=True)
+    await world.driver.prepare(spec, silent)
+    for _ in range(2):
+        await world.driver.release(spec.server_id)
+        assert await state_of(world.driver, spec.server_id) is GuestState.OFF
+    assert await world.driver.console_output(spec.server_id, None) == ""
+    await world.driver.power_on(spec.server_id)
+    assert await state_of(world.driver, spec.server_id) is GuestState.RUNNING
+
+
+async def test_a_snapshot_is_an_image_that_stands_alone(world: World) -> None:
+    server = await running(world)
+    driver = world.driver
+    await console_has(driver, server, READY)
+    upload = ImageUpload(image_id="i", url="", disk_format="qcow2")
+    stages: list[str] = []
+
+    async def stage(name: str) -> None:
+        stages.append(name)
+
+    for verb, state in (
+        (lambda: driver.power_on(server), GuestState.RUNNING),
+        (lambda: driver.suspend(server), GuestState.SUSPENDED),
+        (lambda: driver.power_off(server, 0), GuestState.OFF),
+    ):
+        await verb()
+        world.uploader.path.unlink(missing_ok=True)
+        await driver.snapshot(server, upload, stage)
+        assert await state_of(driver, server) is state
+        content = world.uploader.path.read_bytes()
+        found = inspect(content[:HEADER_BYTES], content[-TAIL_BYTES:], len(content), "qcow2")
+        assert found.virtual_size == 1 << 30
+    assert stages == ["copy", "upload"] * 3
+    world.uploader.gone = True
+    with pytest.raises(NotFound):
+        await driver.snapshot(server, upload, stage)
+    with pytest.raises(NotFound):
+        await driver.snapshot(server_id(9), upload, stage)
+    if isinstance(world, QemuWorld):
+        assert not [path.name for path in (world.instances / server).iterdir() if "snapshot" in path.name]
+        checked = await asyncio.create_subprocess_exec("qemu-img", "check", "-q", str(world.uploader.path))
+        assert await checked.wait() == 0
+        copied = world.spec(2, image=ticket_of(world.uploader.path))
+        await driver.prepare(copied, silent)
+        await driver.release(copied.server_id)
+        await console_has(driver, copied.server_id, f"{READY} hostname={copied.hostname}")
+
+
 async def test_what_nobody_asked_for_is_told(world: World) -> None:
     server = await running(world, 1)
     other = await running(world, 2)
@@ -295,6 +384,28 @@ async def test_what_nobody_asked_for_is_told(world: World) -> None:
     assert [event async for event in events] == []
 
 
+async def test_cards_come_and_go_while_the_guest_runs(world: World) -> None:
+    spec = world.spec()
+    await world.driver.prepare(spec, silent)
+    first, second = spec.nics[0], world.spec(2).nics[0]
+    with pytest.raises(Conflict):
+        await world.driver.change_nics(spec.server_id, [first, second])  # nobody has confirmed it
+    await world.driver.release(spec.server_id)
+    await console_has(world.driver, spec.server_id, READY)
+    for nics in ([first, second], [first, second], [second], [], [second, first], [first]):
+        await world.driver.change_nics(spec.server_id, nics)
+        assert await world.cards(spec.server_id) == {nic.port_id for nic in nics}
+    driver = await world.restart()
+    await driver.change_nics(spec.server_id, [first, second])
+    assert await world.cards(spec.server_id) == {first.port_id, second.port_id}
+    await driver.power_off(spec.server_id, 0)
+    await driver.change_nics(spec.server_id, [second])
+    await driver.power_on(spec.server_id)
+    assert await world.cards(spec.server_id) == {second.port_id}
+    await driver.destroy(spec.server_id)
+    assert await world.leftovers() == []
+
+
 async def test_the_end_of_the_console_can_be_asked_for(world: World) -> None:
     server = await running(world)
     await console_has(world.driver, server, "login:")
@@ -312,6 +423,7 @@ async def test_verbs_for_a_guest_that_is_not_there(world: World) -> None:
         lambda: driver.power_on(nobody),
         lambda: driver.power_off(nobody, 0),
         lambda: driver.reboot(nobody, hard=True, grace=0),
+        lambda: driver.change_nics(nobody, []),
         lambda: driver.console_output(nobody, None),
         lambda: driver.set_paused(nobody, True),
         lambda: driver.suspend(nobody),

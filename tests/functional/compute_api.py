@@ -55,6 +55,11 @@ MODULES = (
     "console_tokens",
     "external_events",
     "gone",
+    "image_proxy",
+    "network_proxy",
+    "security_groups",
+    "floating_ips",
+    "baremetal",
 )
 
 CALLERS = {

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.engine import Connection
 
 from kilonova.database import checks, quotas, server_groups
+from kilonova.database.tables import allocations
 from kilonova.model.placement import GroupPolicy
 from tests.functional.compute_api import NOW, Api, compute_api
 from tests.functional.compute_rows import insert_server, server_id
@@ -129,7 +130,10 @@ async def test_a_claim_is_held_against_the_policy(api: Api) -> None:
     def place(connection: Connection) -> list[bool]:
         insert_server(connection, "s1", host="one")
         insert_server(connection, "s2")
-        insert_server(connection, "s3", host="two", deleted_at=NOW)
+        insert_server(connection, "s3", deleted_at=NOW)
+        claim = {"server_id": server_id("s1"), "project_id": "p-one", "vcpus": 1, "memory_mb": 1, "disk_gb": 1}
+        claim |= {"consumer": server_id("s1"), "host": "one", "created_at": NOW}
+        connection.execute(allocations.insert(), claim)
         ids = [server_id(short) for short in ("s1", "s2", "s3")]
         for group in (hard, near):
             server_groups.join(connection, group, ids, "p-one", DEFAULTS)
@@ -140,3 +144,11 @@ async def test_a_claim_is_held_against_the_policy(api: Api) -> None:
         ]
 
     assert await api.database.run(place) == [False, True, True, False, True, True, True, True]
+
+    def move(connection: Connection) -> list[bool]:
+        claim = {"server_id": server_id("s1"), "project_id": "p-one", "vcpus": 1, "memory_mb": 1, "disk_gb": 1}
+        connection.execute(allocations.insert(), claim | {"consumer": "m", "host": "two", "created_at": NOW})
+        hosts = ("one", "two", "three")
+        return [server_groups.claim_place(connection, hard, server_id("s2"), host) for host in hosts]
+
+    assert await api.database.run(move) == [False, False, True]  # s1 is on its way from one to two

@@ -21,6 +21,11 @@ GONE = "os_compute_api:gone"
 OURS = {  # rules Nova has no name for: what it decides in code, or lets everybody do
     "os_compute_api:versions": "none",
     GONE: "any",
+    "os_compute_api:images": "any",
+    "os_compute_api:os-baremetal-nodes:refused": "any",
+    "os_compute_api:image-metadata": "any",
+    "compute:aggregates:images": "admin",
+    "compute:server:topology:index": "reader",
     "os_compute_api:flavors:index": "any",
     "os_compute_api:flavors:detail": "reader",
     "os_compute_api:flavors:show": "reader",

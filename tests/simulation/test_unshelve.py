@@ -3,13 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import update
 
 from kilonova.database.flavors import seed_flavors
-from kilonova.database.tables import servers
 from kilonova.hypervisor.fake.settings import Fault
 from kilonova.model.guest import GuestState
 from tests.simulation.moves import act, all_is_well, claims, comes_back, guests, used
@@ -33,15 +30,14 @@ async def shelved(world: World, client: Client) -> tuple[str, str]:
     server_id = await client.boot()
     host = (await client.until(server_id, "ACTIVE"))["OS-EXT-SRV-ATTR:host"]
     await until_running(world, host, server_id)
-    await act(client, server_id, "os-stop")
-    await client.until(server_id, "SHUTOFF")
-
-    def put(connection: Any) -> None:
-        row = update(servers).where(servers.c.id == server_id)
-        connection.execute(row.values(vm_state="shelved", shelved_image_id=IMAGE))
-
-    await world.database.run(put)
+    await act(client, server_id, "shelve")
+    await client.until(server_id, "SHELVED")
     return server_id, host
+
+
+def snapshots(world: World) -> list[str]:
+    """The images that were made of servers and are still there."""
+    return [key for key, found in world.images.shelf.images.items() if key != IMAGE and not found.deleted]
 
 
 async def offloaded(world: World, client: Client) -> tuple[str, str]:
@@ -70,18 +66,23 @@ async def test_it_leaves_when_it_is_told_to_and_comes_back(patient: World) -> No
     assert server["addresses"] == address
     await until_running(patient, server["OS-EXT-SRV-ATTR:host"], server_id)
     assert await claims(patient, server_id) == {server["OS-EXT-SRV-ATTR:host"]: True}
+    assert snapshots(patient) == []
     actions = (await client("GET", f"/servers/{server_id}/os-instance-actions")).json()["instanceActions"]
     assert [action["action"] for action in actions[:2]] == ["unshelve", "shelveOffload"]
     await all_is_well(patient)
 
 
 async def test_it_leaves_by_itself_at_once(world: World, client: Client) -> None:
-    server_id, _ = await shelved(world, client)
+    server_id = await client.boot()
+    await client.until(server_id, "ACTIVE")
+    await act(client, server_id, "shelve")
     await client.until(server_id, "SHELVED_OFFLOADED")
+    assert snapshots(world)
     assert await guests(world, server_id) == {} and await claims(world, server_id) == {}
     assert (await client("DELETE", f"/servers/{server_id}")).status_code == 204
     await client.until_gone(server_id)
     await nothing_left(world)
+    assert snapshots(world) == []
 
 
 async def test_it_comes_back_in_place_while_it_is_still_there(patient: World) -> None:
@@ -91,6 +92,7 @@ async def test_it_comes_back_in_place_while_it_is_still_there(patient: World) ->
     await act(client, server_id, "unshelve")
     await client.until(server_id, "ACTIVE")
     assert await guests(patient, server_id) == {host: RUNNING}
+    assert snapshots(patient) == []
     actions = (await client("GET", f"/servers/{server_id}/os-instance-actions")).json()["instanceActions"]
     assert actions[0]["action"] == "unshelve"
 

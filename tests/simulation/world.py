@@ -17,44 +17,22 @@ from kilonova.database.connection import Database, DatabaseSettings, open_databa
 from kilonova.database.schema import ensure_schema
 from kilonova.hypervisor.fake.driver import FakeDriver
 from kilonova.hypervisor.fake.settings import FakeSettings
-from kilonova.image.protocol import Image
 from kilonova.messaging.local import LocalBus
 from kilonova.messaging.settings import BusSettings
 from kilonova.model.clock import Clock, Ids
 from kilonova.model.context import Caller
-from kilonova.model.errors import NotFound, Unauthenticated
-from kilonova.model.guest import GuestState, ImageTicket, Nic
+from kilonova.model.errors import Unauthenticated
+from kilonova.model.guest import GuestState, Nic
 from kilonova.network.protocol import RequestedNic
 from kilonova.scheduler.service import Scheduler
+from kilonova.simulation.images import IMAGE as IMAGE
+from kilonova.simulation.images import Shelf, ShelfImages, ShelfUploader
 from kilonova.simulation.virtual_time import VirtualClock
 from tests.functional.compute_api import record
 
-IMAGE = "11111111-1111-4111-8111-111111111111"
 MEMBER = Caller(user_id="u1", project_id="p1", roles=frozenset({"member", "reader"}))
 OTHER = Caller(user_id="u2", project_id="p2", roles=frozenset({"member", "reader"}))
 ADMIN = Caller(user_id="u0", project_id="p0", roles=frozenset({"admin", "manager", "member", "reader"}))
-
-
-class OneImage:
-    """An image service with one image."""
-
-    async def show(self, caller: Caller, image_id: str) -> Image:
-        if image_id != IMAGE:
-            raise NotFound("no such image")
-        return Image(
-            id=IMAGE,
-            name="test",
-            owner="p0",
-            status="active",
-            disk_format="qcow2",
-            size=1,
-            virtual_size=1,
-            min_disk_gb=0,
-            min_memory_mb=0,
-        )
-
-    async def ticket(self, image_id: str) -> ImageTicket:
-        return ImageTicket(image_id=image_id, url="", disk_format="qcow2", size=1, virtual_size=1, sha512="")
 
 
 class CountingNetworks:
@@ -68,6 +46,9 @@ class CountingNetworks:
 
     async def default_networks(self, caller: Caller) -> list[RequestedNic]:
         return [RequestedNic(network_id="net")]
+
+    async def find_groups(self, project_id: str, names: list[str]) -> list[tuple[str, str]]:
+        return [(name, name) for name in names]
 
     async def allocate(self, server_id: str, project_id: str, host: str, requested: list[RequestedNic]) -> list[Nic]:
         nic = Nic(
@@ -101,10 +82,12 @@ class World:
             DatabaseSettings(url=self.config.database_url), self.clock, self.random
         )
         self.bus = LocalBus(self.clock, BusSettings())
-        self.images = OneImage()
-        self.networks = CountingNetworks()
+        self.images = ShelfImages(Shelf())
+        self.networks = self.make_networks()
+        uploader = ShelfUploader(self.images.shelf)
         self.drivers = {
-            f"host{n}": FakeDriver(self.clock, self.random, FakeSettings(), None) for n in range(1, hosts + 1)
+            f"host{n}": FakeDriver(self.clock, self.random, FakeSettings(), None, uploader)
+            for n in range(1, hosts + 1)
         }
         self.agents = {name: self.agent(name) for name in self.drivers}
         self.conductor = Conductor(
@@ -120,6 +103,10 @@ class World:
             membership=self.config.membership,
             dispatch=self.config.actions.dispatch,
         )
+
+    def make_networks(self) -> Any:
+        """What servers get their ports from."""
+        return CountingNetworks()
 
     def agent(self, name: str) -> Agent:
         return Agent(

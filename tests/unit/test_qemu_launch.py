@@ -73,7 +73,9 @@ def test_the_command_line_says_what_the_spec_asks_for() -> None:
     assert option(argv, "-accel") == ["tcg,thread=multi,tb-size=32"]
     assert option(argv, "-uuid") == [spec().server_id]
     assert len([device for device in option(argv, "-device") if device.startswith("pcie-root-port")]) == 2
-    assert option(argv, "-netdev") == ["tap,id=net0,ifname=tap01234561-89,script=no,downscript=no,vhost=off"]
+    assert option(argv, "-netdev") == [
+        "tap,id=net-nic-tap01234561-89,ifname=tap01234561-89,script=no,downscript=no,vhost=off"
+    ]
     assert any("mac=fa:16:3e:00:00:01,host_mtu=1442" in device for device in option(argv, "-device"))
 
 

@@ -3,10 +3,14 @@
 from kilonova.compute.build import build
 from kilonova.compute.command import crash_dump, set_password
 from kilonova.compute.destroy import destroy
+from kilonova.compute.interfaces import plug, unplug
 from kilonova.compute.live_migration import keep, receive, settle, transfer
 from kilonova.compute.move import arrive, come_back, depart, stay
 from kilonova.compute.pause import pause, resume, suspend, unpause
 from kilonova.compute.power import power_off, power_on, put_away, reboot
+from kilonova.compute.rebuild import rebuild
+from kilonova.compute.rescue import rescue, unrescue
+from kilonova.compute.snapshot import shelve, snapshot
 from kilonova.compute.tools import Operation
 
 OPERATIONS: dict[str, Operation] = {
@@ -26,7 +30,14 @@ OPERATIONS: dict[str, Operation] = {
     "power_on": power_on,
     "power_off": power_off,
     "reboot": reboot,
+    "plug": plug,
+    "unplug": unplug,
     "put_away": put_away,
+    "rebuild": rebuild,
+    "snapshot": snapshot,
+    "shelve": shelve,
+    "rescue": rescue,
+    "unrescue": unrescue,
     "pause": pause,
     "unpause": unpause,
     "suspend": suspend,
@@ -35,5 +46,5 @@ OPERATIONS: dict[str, Operation] = {
     "crash_dump": crash_dump,
 }
 
-PREPARING = frozenset({"build", "arrive", "resurrect", "receive"})
+PREPARING = frozenset({"build", "rebuild", "arrive", "resurrect", "receive"})
 """Steps that make a guest which never ran: when they are cancelled, what they have made is unmade."""

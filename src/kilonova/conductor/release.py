@@ -4,6 +4,7 @@ from typing import Any
 
 import structlog
 
+from kilonova.conductor.snapshots import Snapshots
 from kilonova.database import servers
 from kilonova.database.connection import Database
 from kilonova.model.action import Action
@@ -16,13 +17,16 @@ log = structlog.get_logger()
 class Releaser:
     """Gives back the ports of servers that are over."""
 
-    def __init__(self, database: Database, networks: NetworkService) -> None:
+    def __init__(self, database: Database, networks: NetworkService, snapshots: Snapshots) -> None:
         self._database = database
         self._networks = networks
+        self._snapshots = snapshots
 
     async def release(self, action: Action) -> dict[str, Any]:
         """The step ``release``."""
         await self._networks.release(action.server_id)
+        await self._snapshots.clear(action.server_id)
+        await self._snapshots.forget_shelved(action.server_id)
         return {}
 
     async def tidy(self, stranded: list[str]) -> None:

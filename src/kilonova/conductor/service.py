@@ -10,6 +10,7 @@ from kilonova.conductor.due import Due
 from kilonova.conductor.hosts import Hosts
 from kilonova.conductor.own_steps import OwnSteps
 from kilonova.conductor.release import Releaser
+from kilonova.conductor.snapshots import Snapshots
 from kilonova.conductor.steps import Steps
 from kilonova.conductor.sweep import Sweep
 from kilonova.config import Config
@@ -42,8 +43,13 @@ class Conductor:
         host: str,
     ) -> None:
         self._bus = bus
-        releaser = Releaser(database, networks)
-        own = {"release": releaser.release}
+        snapshots = Snapshots(database, images)
+        releaser = Releaser(database, networks, snapshots)
+        own = {
+            "settle_image": snapshots.settle,
+            "forget_image": snapshots.forget,
+            "release": releaser.release,
+        }
         self._own = OwnSteps(database, bus, clock, ids, own, host=host, config=config.actions)
         steps = Steps(database, bus, clock, networks, images, self._own, host=host, config=config.actions)
         hosts = Hosts(database, clock, ids, config=config.actions)

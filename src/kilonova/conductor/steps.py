@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import structlog
 
 from kilonova.conductor.own_steps import OwnSteps
@@ -9,7 +10,7 @@ from kilonova.config import ActionsConfig
 from kilonova.database import actions, engine, moves, servers
 from kilonova.database.connection import Database
 from kilonova.database.outgoing import Outgoing
-from kilonova.image.protocol import ImageService
+from kilonova.image.protocol import ImageService, NewImage
 from kilonova.messaging.bus import Bus, Delivery
 from kilonova.messaging.contract import (
     BeginStep,
@@ -21,9 +22,10 @@ from kilonova.messaging.contract import (
     StepRefused,
     Verdict,
 )
+from kilonova.model.action import Action
 from kilonova.model.clock import Clock
-from kilonova.model.errors import KilonovaError, Stale, Unavailable
-from kilonova.model.guest import ImageTicket, Nic
+from kilonova.model.errors import KilonovaError, NotFound, Stale, Unavailable
+from kilonova.model.guest import ImageTicket, ImageUpload, Nic
 from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.kinds.create import CREATE
 from kilonova.model.remedies import may_retry_elsewhere
@@ -88,19 +90,35 @@ class Steps:
             )
         except Stale as stale:
             return StepRefused(reason=stale.message)
+        try:
+            return await self._grant(begun)
+        except Unavailable:
+            raise
+        except Stale as stale:
+            return StepRefused(reason=stale.message)
+        except KilonovaError as error:
+            return await self._fail_here(begun, error)
+
+    async def _grant(self, begun: engine.Begun) -> StepGranted:
         nics: list[Nic] = []
         ticket: ImageTicket | None = None
         step = KINDS[begun.action.kind].step(begun.action.step)
         if step.provides or step.rebinds:
-            try:
-                nics, ticket = await self._provide(begun, image=step.provides)
-            except Unavailable:
-                raise
-            except Stale as stale:
-                return StepRefused(reason=stale.message)
-            except KilonovaError as error:
-                return await self._fail_here(begun, error)
-        return StepGranted(epoch=begun.action.epoch, lease_seconds=self._config.lease, nics=nics, image=ticket)
+            nics, ticket = await self._provide(begun, image=step.provides)
+        elif step.fetches:
+            ticket = await self._images.ticket(begun.action.input.get("image_id") or begun.server.image_id or "")
+        upload = await self._upload(begun.action) if step.uploads else None
+        lease = self._config.lease
+        return StepGranted(epoch=begun.action.epoch, lease_seconds=lease, nics=nics, image=ticket, upload=upload)
+
+    async def _upload(self, action: Action) -> ImageUpload | None:
+        """The right to upload; None if an earlier try has done so, or there is no such image any more."""
+        image = msgspec.convert(action.input["image"], NewImage)
+        await self._images.reserve(image)  # whoever asked for it may have died before it came to that
+        try:
+            return await self._images.upload_ticket(image.id)
+        except NotFound:
+            return None  # its user has deleted it; the step that settles says so
 
     async def _provide(self, begun: engine.Begun, *, image: bool) -> tuple[list[Nic], ImageTicket | None]:
         server = begun.server

@@ -56,6 +56,16 @@ def last_epoch(connection: Connection, server_id: str) -> int:
     return -1 if highest is None else int(highest)
 
 
+def images_not_made(connection: Connection, server_id: str) -> list[str]:
+    """The images that actions on a server were to make, and that those which did not succeed may have left behind."""
+    query = sa.select(_a.input).where(
+        _a.server_id == server_id,
+        _a.kind.in_(("createImage", "createBackup", "shelve")),
+        _a.state.in_((ActionState.FAILED, ActionState.UNDONE)),
+    )
+    return [row.input["image"]["id"] for row in connection.execute(query)]
+
+
 def of_request(connection: Connection, request_id: str) -> list[Action]:
     """The actions one request asked for (several, when it made several servers)."""
     found = connection.execute(_SELECT.where(_a.request_id == request_id).order_by(_a.seq))

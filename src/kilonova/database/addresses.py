@@ -144,3 +144,21 @@ def floating_of(connection: Connection, port_ids: Sequence[str]) -> dict[str, li
         for row in connection.execute(query.where(_fl.port_id.in_(list(port_ids))).order_by(_fl.floating_ip_address)):
             found[row.port_id].append((row.floating_ip_address, row.fixed_ip_address))
     return found
+
+
+_UNBOUND = {"device_id": "", "device_owner": "", "device_index": 0, "binding": "", "host": "", "status": "DOWN"}
+
+
+def unbind_port(connection: Connection, port: Port) -> None:
+    """Give back one port of a server: delete it if it was made for it, detach it if it existed before."""
+    if port.binding == "created":
+        remove_port(connection, port.id)
+    else:
+        connection.execute(t.ports.update().where(_p.id == port.id).values(**_UNBOUND))
+
+
+def give_back(connection: Connection, server_id: str, port_id: str) -> None:
+    """Give back one of a server's ports, if it is one."""
+    for port in ports_of_server(connection, server_id):
+        if port.id == port_id:
+            unbind_port(connection, port)

@@ -4,7 +4,7 @@ Each function runs inside a transaction (``database/connection.py``) and returns
 name that is taken raises ``Conflict``; what is not there is None or False.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -47,9 +47,10 @@ def _one(kind: type[R], row: sa.Row[Any] | None) -> R | None:
 _BY_ID = {kind: sa.select(*_columns(kind)).where(table.c.id == sa.bindparam("id")) for kind, table in _TABLES.items()}
 
 
-def get(connection: Connection, kind: type[R], record_id: str) -> R | None:
-    """The record with that id."""
-    return _one(kind, connection.execute(_BY_ID[kind], {"id": record_id}).first())
+def get(connection: Connection, kind: type[R], record_id: str, *, lock: bool = False) -> R | None:
+    """The record with that id; with ``lock`` nobody else changes it until this transaction ends."""
+    query = _BY_ID[kind].with_for_update() if lock else _BY_ID[kind]
+    return _one(kind, connection.execute(query, {"id": record_id}).first())
 
 
 def find(
@@ -59,16 +60,29 @@ def find(
     *,
     limit: int = 1000,
     marker: str | None = None,
+    tagged: Sequence[tuple[str, Sequence[str]]] = (),
 ) -> list[R]:
-    """Records whose columns equal ``filters`` (a collection: any of them), by id, after ``marker``, bounded."""
+    """Records whose columns equal ``filters`` (a collection: any of them), by id, after ``marker``, bounded.
+
+    ``tagged``: projects by their tags, in the ways of the API's ``tags``, ``tags-any``, ``not-tags`` and ``not-tags-any``.
+    """
     table = _TABLES[kind]
     query = sa.select(*_columns(kind)).order_by(table.c.id).limit(limit)
     for name, value in filters.items():
         column = table.c[name]
         query = query.where(column.in_(value) if isinstance(value, list | tuple | set) else column == value)
+    for how, tags in tagged:
+        query = query.where(_bears(table.c.tags, how, tags))
     if marker is not None:
         query = query.where(table.c.id > marker)
     return [kind(**row._mapping) for row in connection.execute(query)]
+
+
+def _bears(column: sa.Column[Any], how: str, tags: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Tags are kept as a JSON list: one is there with its quotes."""
+    there = [sa.cast(column, sa.Text).contains(msgspec.json.encode(tag).decode(), autoescape=True) for tag in tags]
+    clause = sa.or_(sa.false(), *there) if how.endswith("any") else sa.and_(sa.true(), *there)
+    return sa.not_(clause) if how.startswith("not") else clause
 
 
 def by_name(connection: Connection, kind: type[R], name: str, **within: str) -> R | None:

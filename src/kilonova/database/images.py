@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
+from kilonova.database import image_members
 from kilonova.database.tables import images
 from kilonova.model.errors import Conflict
 from kilonova.model.image import StoredImage
@@ -79,7 +80,10 @@ def change(
 def delete(connection: Connection, image_id: str, now: int) -> bool:
     """Mark it deleted; the row stays so that the id is never used again."""
     query = images.update().where(c.id == image_id, c.deleted_at.is_(None), c.protected.is_(False))
-    return connection.execute(query.values(status="deleted", deleted_at=now, updated_at=now)).rowcount > 0
+    if connection.execute(query.values(status="deleted", deleted_at=now, updated_at=now)).rowcount == 0:
+        return False
+    image_members.remove(connection, image_id)
+    return True
 
 
 # --- uploads -----------------------------------------------------------------------------------------------
@@ -136,8 +140,10 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     everything: bool = False
     visibility: str | None = None
     equal: dict[str, object] = {}
+    member_statuses: tuple[str, ...] = ("accepted",)
     tags: list[str] = []
     properties: dict[str, str] = {}
+    changed_since: int | None = None
     size_min: int | None = None
     size_max: int | None = None
     sort: list[tuple[str, bool]] = []
@@ -155,6 +161,8 @@ def find(connection: Connection, listing: Listing) -> list[StoredImage] | None:
     for name, value in listing.properties.items():
         text = f"{msgspec.json.encode(name).decode()}:{msgspec.json.encode(value).decode()}"
         query = query.where(_contains(connection, c.properties, text))
+    if listing.changed_since is not None:
+        query = query.where(c.updated_at >= listing.changed_since)
     if listing.size_min is not None:
         query = query.where(c.size >= listing.size_min)
     if listing.size_max is not None:
@@ -177,7 +185,14 @@ def _visible(listing: Listing) -> list[sa.ColumnElement[bool]]:
         conditions.append(c.visibility == listing.visibility)
     if not listing.everything:
         open_to_all = ["public"] if listing.visibility is None else ["public", "community"]
-        conditions.append(sa.or_(c.visibility.in_(open_to_all), c.owner == (listing.project_id or "")))
+        shared = image_members.shared_with(listing.project_id or "", listing.member_statuses)
+        conditions.append(
+            sa.or_(
+                c.visibility.in_(open_to_all),
+                c.owner == (listing.project_id or ""),
+                sa.and_(c.visibility == "shared", c.id.in_(shared)),
+            )
+        )
     return conditions
 
 

@@ -9,14 +9,17 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from kilonova.database import console_tokens, ledger, moves, server_passwords, servers
+from kilonova.database import addresses, console_tokens, ledger, moves, port_groups, server_passwords, servers
 from kilonova.database.outgoing import quota_of
 from kilonova.model.action import Action
 from kilonova.model.kinds.create import CREATE
 from kilonova.model.kinds.delete import DELETE
 from kilonova.model.kinds.evacuate import EVACUATE
+from kilonova.model.kinds.interfaces import ATTACH_INTERFACE, DETACH_INTERFACE, asked_for, without
 from kilonova.model.kinds.live_migration import LIVE_MIGRATION
+from kilonova.model.kinds.rebuild import REBUILD
 from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
+from kilonova.model.kinds.shelve import SHELVE
 from kilonova.model.kinds.soft_delete import RESTORE, SOFT_DELETE
 from kilonova.model.kinds.unshelve import SHELVE_OFFLOAD, UNSHELVE, UNSHELVE_IN_PLACE
 from kilonova.model.migration import MigrationStatus
@@ -68,12 +71,37 @@ def _deleted(connection: Connection, action: Action, now: int) -> dict[str, Any]
     return {"deleted_at": now, "terminated_at": now, "host": None, "soft_deleted_at": None, **ended}
 
 
+def _rebuilt(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """A server that was off stays off."""
+    vm_state = VmState.STOPPED if action.work.get("stays_off") else VmState.ACTIVE
+    return {"vm_state": str(vm_state), "launched_at": now, "fault": None}
+
+
+def _shelved(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """It keeps its host until it is offloaded, and knows the image that it will be made of."""
+    return {"shelved_image_id": action.input["image"]["id"]}
+
+
 def _put_away(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     """A soft-deleted server keeps its host and its addresses, and counts no more."""
     server = servers.find(connection, action.server_id)
     if server is not None:
         ledger.drop_quota(connection, server.project_id, quota_of(server.flavor))
     return {"soft_deleted_at": now}
+
+
+def _unplugged(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    """The port is given back, and the server does without it from now on."""
+    port_id = action.input["port_id"]
+    server = servers.find(connection, action.server_id)
+    addresses.give_back(connection, action.server_id, port_id)
+    if server is None:
+        return {}
+    return {
+        "addresses": without(server.addresses, port_id),
+        "networks": asked_for(server.addresses, server.networks, port_id),
+        "security_groups": port_groups.names_of(connection, server.id),
+    }
 
 
 def _restored_but_off(connection: Connection, action: Action, now: int) -> dict[str, Any]:
@@ -103,11 +131,14 @@ _SUCCEEDED: dict[str, Outcome] = {
     CONFIRM.name: moves.confirmed,
     REVERT.name: moves.reverted,
     EVACUATE.name: moves.evacuated,
+    REBUILD.name: _rebuilt,
+    SHELVE.name: _shelved,
     LIVE_MIGRATION.name: moves.migrated_live,
     SHELVE_OFFLOAD.name: _on_no_host,
     UNSHELVE.name: _unshelved,
     UNSHELVE_IN_PLACE.name: _unshelved,
     SOFT_DELETE.name: _put_away,
+    DETACH_INTERFACE.name: _unplugged,
 }
 _UNDONE: dict[str, Outcome] = {
     CREATE.name: _on_no_host,
@@ -119,6 +150,7 @@ _UNDONE: dict[str, Outcome] = {
     LIVE_MIGRATION.name: moves.not_migrated_live,
     UNSHELVE.name: _on_no_host,
     RESTORE.name: _restored_but_off,
+    ATTACH_INTERFACE.name: _unplugged,
 }
 _PASSED: dict[tuple[str, str], Outcome] = {
     (RESIZE.name, "depart"): _departed,

@@ -63,6 +63,11 @@ def of_server(connection: Connection, server_id: str) -> list[SecurityGroup]:
     return [SecurityGroup(**row._mapping) for row in connection.execute(query)]
 
 
+def names_of(connection: Connection, server_id: str) -> list[str]:
+    """The names of the groups of a server's ports, each once."""
+    return list(dict.fromkeys(group.name for group in of_server(connection, server_id)))
+
+
 def is_used(connection: Connection, group_id: str) -> bool:
     """Whether a port carries the group."""
     return (

@@ -9,23 +9,23 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kilonova.database import ledger, user_quotas
+from kilonova.database.tables import allocations, servers
 from kilonova.database.tables import server_group_members as members
 from kilonova.database.tables import server_groups as groups
-from kilonova.database.tables import servers
 from kilonova.model.errors import Invalid, NotFound, QuotaExceeded
 from kilonova.model.placement import HARD, GroupPolicy, Neighbours, ServerGroup
 
 RESOURCE = "server_groups"
 
-_g, _m, _s = groups.c, members.c, servers.c
+_g, _l, _m, _s = groups.c, allocations.c, members.c, servers.c
 _FIELDS = [_g[name] for name in ServerGroup.__struct_fields__]
 _BY_ID = sa.select(*_FIELDS).where(_g.id == sa.bindparam("of_group"))
 _LIVE_MEMBERS = members.join(servers, sa.and_(_s.id == _m.server_id, _s.deleted_at.is_(None)))
-_BY_HOST = (
-    sa.select(_s.host, sa.func.count())
-    .select_from(_LIVE_MEMBERS)
-    .where(_m.group_id == sa.bindparam("of_group"), _s.id != sa.bindparam("but"), _s.host.is_not(None))
-    .group_by(_s.host)
+_BY_HOST = (  # by what they claim: a server on its way counts where it goes as well as where it may have to come back to
+    sa.select(_l.host, sa.func.count(sa.distinct(_l.server_id)))
+    .select_from(members.join(allocations, _l.server_id == _m.server_id))
+    .where(_m.group_id == sa.bindparam("of_group"), _m.server_id != sa.bindparam("but"))
+    .group_by(_l.host)
 )
 _COUNT = sa.select(sa.func.count()).select_from(_LIVE_MEMBERS).where(_m.group_id == sa.bindparam("of_group"))
 _OF_SERVER = sa.select(_m.group_id).where(_m.server_id == sa.bindparam("of_server")).order_by(_m.group_id)

@@ -271,6 +271,7 @@ projects = _table(
     sa.Column("name", Name, nullable=False),
     sa.Column("description", LongText, nullable=False),
     sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("tags", Json, nullable=False),
     sa.Column("extra", Json, nullable=False),
     sa.UniqueConstraint("domain_id", "name"),
 )
@@ -357,4 +358,14 @@ images = _table(
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("deleted_at", Moment),
     sa.Index("ix_images_listing", "deleted_at", "created_at", "seq"),
+)
+
+image_members = _table(  # whom a shared image is shared with, and what they said to it
+    "image_members",
+    sa.Column("image_id", Id, primary_key=True),
+    sa.Column("member_id", Id, primary_key=True),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Index("ix_image_members_member", "member_id"),
 )

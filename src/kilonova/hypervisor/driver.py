@@ -11,14 +11,35 @@ Rules that the contract suite (``tests/contract/test_driver.py``) checks on ever
 - Verbs may take seconds, and may be cancelled: what they leave is found by the next call for that server.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 from kilonova.model.diagnostics import GuestDiagnostics
-from kilonova.model.guest import Capabilities, Guest, GuestCommand, GuestSpec, GuestState, HostResources, ImageTicket
+from kilonova.model.guest import (
+    Capabilities,
+    Guest,
+    GuestCommand,
+    GuestSpec,
+    GuestState,
+    HostResources,
+    ImageTicket,
+    ImageUpload,
+    Nic,
+)
 
 Progress = Callable[[str], None]
 """Told the name of each stage as it begins (``image``, ``disk``, ``network``, ``process``)."""
+
+Stage = Callable[[str], Awaitable[None]]
+"""The same for a snapshot (``copy``, ``upload``); may raise ``Stale`` to stop it."""
+
+
+class ImageUploader(Protocol):
+    """Sends an image's bytes away. Given by whoever knows the image service."""
+
+    async def upload(self, upload: ImageUpload, size: int, pieces: AsyncIterator[bytes]) -> None:
+        """Send ``size`` bytes. Raises ``NotFound`` if the image is gone, ``HostFault``, ``Unavailable``."""
+        ...
 
 
 class Driver(Protocol):
@@ -67,8 +88,12 @@ class Driver(Protocol):
         """End the guest and remove all it had here."""
         ...
 
-    async def power_on(self, server_id: str) -> None:
-        """Start a guest that is off, from its own disk; a paused or suspended one goes on where it was."""
+    async def power_on(self, server_id: str, *, rescue: GuestSpec | None = None) -> None:
+        """Start a guest that is off, from its own disk; a paused or suspended one goes on where it was.
+
+        With ``rescue`` it boots that spec's image and config drive instead, its own disk being the second. Any later boot is
+        from its own disk again.
+        """
         ...
 
     async def power_off(self, server_id: str, grace: float) -> None:
@@ -79,6 +104,13 @@ class Driver(Protocol):
         """Soft: ask it, fall back to hard after ``grace`` seconds. Hard: a new process from the spec."""
         ...
 
+    async def change_nics(self, server_id: str, nics: list[Nic]) -> None:
+        """Give the guest these network cards and no others; those it has stay as they are.
+
+        A guest that runs is asked to let go of a card, and may refuse (``HostFault``); then it still has it.
+        """
+        ...
+
     async def set_paused(self, server_id: str, paused: bool) -> None:
         """Stop the processors of a running guest, or let those of a paused one go on. ``Conflict`` for one that is off."""
         ...
@@ -87,6 +119,14 @@ class Driver(Protocol):
         """Keep a running or paused guest's memory on disk and free the rest; ``power_on`` goes on where it was.
 
         A ``power_off`` or ``reboot`` of a suspended guest throws its memory away.
+        """
+        ...
+
+    async def snapshot(self, server_id: str, upload: ImageUpload, stage: Stage) -> None:
+        """Upload a copy of the guest's root disk, standing alone, as of one moment. Nothing of the copy stays here.
+
+        A running guest goes on meanwhile; its disk is as it would be if its power were cut at that moment. Raises
+        ``Unsupported`` if this driver cannot.
         """
         ...
 

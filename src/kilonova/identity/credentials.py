@@ -8,11 +8,11 @@ from base64 import urlsafe_b64encode
 from typing import Any
 
 from kilonova.database import identity as queries
-from kilonova.identity.directory import missing, own_or_admin
+from kilonova.identity.directory import missing, own_or_admin, require
 from kilonova.identity.service import Identity, Issued
 from kilonova.identity.views import credential_view
 from kilonova.model.errors import Forbidden, Invalid
-from kilonova.model.identity import ApplicationCredential, Role
+from kilonova.model.identity import ApplicationCredential, Role, User
 from kilonova.web.call import Call, Reply
 from kilonova.web.moments import parse_moment
 
@@ -25,6 +25,7 @@ async def list_credentials(identity: Identity, call: Call) -> Reply:
     """``GET /v3/users/{user}/application_credentials``"""
     user_id = call.params["user_id"]
     own_or_admin(call, user_id)
+    await require(identity, User, user_id)
     filters: dict[str, object] = {"user_id": user_id}
     name = call.first("name")
     if name is not None:
@@ -52,6 +53,8 @@ async def create_credential(identity: Identity, call: Call) -> Reply:
     body = call.body["application_credential"]
     issued = await _unrestricted(identity, call)
     if call.params["user_id"] != call.caller.user_id:
+        if call.caller.is_admin:  # others are not told who exists
+            await require(identity, User, call.params["user_id"])
         raise Forbidden("Application credentials are made by their owners only.")
     if body.get("project_id", call.project_id) != call.project_id:
         raise Forbidden("An application credential is for the project of the token that makes it.")

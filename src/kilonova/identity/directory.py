@@ -40,11 +40,25 @@ def _filters(kind: type[queries.Record], call: Call) -> dict[str, object]:
     return filters
 
 
+def _tagged(call: Call) -> list[tuple[str, list[str]]]:
+    """The filters by tags: ``tags`` (all of them), ``tags-any``, ``not-tags`` (not all of them), ``not-tags-any``."""
+    return [
+        (how, [tag for text in call.query[how] for tag in text.split(",") if tag][:80])
+        for how in ("tags", "tags-any", "not-tags", "not-tags-any")
+        if how in call.query
+    ]
+
+
 async def list_records(identity: Identity, call: Call, kind: type[queries.R]) -> Reply:
     """A page of domains, projects, users or roles."""
     limit = _limit(call, identity.settings.max_limit)
     found = await identity.database.run(
-        queries.find, kind, _filters(kind, call), limit=limit + 1, marker=call.first("marker")
+        queries.find,
+        kind,
+        _filters(kind, call),
+        limit=limit + 1,
+        marker=call.first("marker"),
+        tagged=_tagged(call) if kind is Project else (),
     )
     plural = _PLURALS[kind]
     here = f"{call.base_url}/v3/{plural}"
@@ -172,6 +186,7 @@ async def create_project(identity: Identity, call: Call) -> Reply:
         name=body["name"],
         description=body.get("description") or "",
         enabled=body.get("enabled", True),
+        tags=sorted(body.get("tags", [])),
         extra=_extra(body, Project, known=("parent_id", "is_domain")),
     )
     await require(identity, Domain, domain_id)
@@ -188,6 +203,8 @@ async def update_project(identity: Identity, call: Call) -> Reply:
     changes = {name: body[name] for name in ("name", "enabled") if name in body}
     if "description" in body:
         changes["description"] = body["description"] or ""
+    if "tags" in body:
+        changes["tags"] = sorted(body["tags"])
     changes["extra"] = {**found.extra, **_extra(body, Project, known=("parent_id", "is_domain"))}
     return _answer(call, await _update(identity, Project, found.id, changes))
 

@@ -4,7 +4,7 @@ Reference: Identity API v3. Reading about oneself needs any token; the handlers 
 about somebody else.
 """
 
-from kilonova.identity import authentication, credentials, directory, grants, schemas, versions
+from kilonova.identity import authentication, credentials, directory, grants, project_tags, schemas, versions
 from kilonova.identity.service import Identity
 from kilonova.web.application import Application, Family, TokenValidator
 from kilonova.web.faults import identity_fault
@@ -48,7 +48,7 @@ def _grants(path: str) -> list[Route]:
 def routes() -> list[Route]:
     """Every operation of the embedded Identity service."""
     d = directory
-    mine = "/v3/users/{user_id}/application_credentials"
+    mine, tags = "/v3/users/{user_id}/application_credentials", "/v3/projects/{project_id}/tags"
     return [
         _row("GET", "/", versions.list_versions, NOBODY_NEEDED),
         _row("GET", "/v3", versions.show_version, NOBODY_NEEDED),
@@ -70,6 +70,13 @@ def routes() -> list[Route]:
         _row("GET", "/v3/projects/{project_id}", d.show_project, ANY),
         _row("PATCH", "/v3/projects/{project_id}", d.update_project, "admin", schemas.PROJECT_UPDATE),
         _row("DELETE", "/v3/projects/{project_id}", d.delete_project, "admin"),
+        _row("GET", tags, project_tags.list_project_tags, ANY),
+        _row("PUT", tags, project_tags.update_project_tags, "admin", schemas.PROJECT_TAGS),
+        _row("DELETE", tags, project_tags.delete_project_tags, "admin"),
+        _row("GET", tags + "/{tag}", project_tags.check_project_tag, ANY),
+        _row("HEAD", tags + "/{tag}", project_tags.check_project_tag, ANY),
+        _row("PUT", tags + "/{tag}", project_tags.create_project_tag, "admin"),
+        _row("DELETE", tags + "/{tag}", project_tags.delete_project_tag, "admin"),
         _row("GET", "/v3/users", d.list_users, "admin"),
         _row("POST", "/v3/users", d.create_user, "admin", schemas.USER_CREATE),
         _row("GET", "/v3/users/{user_id}", d.show_user, ANY),

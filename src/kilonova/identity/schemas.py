@@ -85,6 +85,12 @@ _PROJECT_FIELDS = {
     "parent_id": {"anyOf": [ID, {"type": "null"}]},
     "is_domain": FLAG,
 }
+TAG: Schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^,/\\u0000]*$"}
+_TAGS: Schema = {"type": "array", "items": TAG, "maxItems": 80, "uniqueItems": True}
+_PROJECT_FIELDS["tags"] = _TAGS
+PROJECT_TAGS = always(
+    {"type": "object", "properties": {"tags": _TAGS}, "required": ["tags"], "additionalProperties": False}
+)
 PROJECT_CREATE = _body("project", _PROJECT_FIELDS, ["name"], extra=True)
 PROJECT_UPDATE = _body("project", _PROJECT_FIELDS, [], extra=True)
 

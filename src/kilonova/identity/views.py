@@ -31,7 +31,7 @@ def project_view(project: Project, base: str) -> dict[str, Any]:
         "description": project.description,
         "enabled": project.enabled,
         "is_domain": False,
-        "tags": [],
+        "tags": project.tags,
         "options": {},
         "links": {"self": f"{base}/v3/projects/{project.id}"},
     }

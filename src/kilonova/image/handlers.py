@@ -8,8 +8,9 @@ from kilonova.database import images as queries
 from kilonova.image import schemas
 from kilonova.image.listing import following, listing
 from kilonova.image.service import MICROS, EmbeddedImages
+from kilonova.image.tickets import upload_of
 from kilonova.image.views import image_view, patched, rebuilt, split
-from kilonova.model.errors import Conflict, Forbidden, Invalid, NotFound, Unsupported
+from kilonova.model.errors import Conflict, Forbidden, Invalid, NotFound
 from kilonova.model.image import StoredImage
 from kilonova.web.application import UnsupportedMedia
 from kilonova.web.call import Call, Reply
@@ -134,16 +135,38 @@ async def delete_image(images: EmbeddedImages, call: Call) -> Reply:
 # --- data --------------------------------------------------------------------------------------------------
 
 
+class Upload:
+    """``PUT /v2/images/{id}/file``: by token, or by a ticket. Needs who can read tokens beside the images."""
+
+    def __init__(self, tokens: Any) -> None:
+        self._tokens = tokens
+
+    async def __call__(self, images: EmbeddedImages, call: Call) -> Reply:
+        assert call.upload is not None
+        image_id, ticket = call.params["image_id"], call.first("ticket")
+        now = images.clock.now() // MICROS
+        if ticket is not None and images.tickets.admits(ticket, upload_of(image_id), now):
+            await images.upload_by_ticket(image_id, call.upload.chunks(), _declared(call))
+            return Reply(204)
+        caller = await self._tokens.validate(call.headers.get("x-auth-token", ""))
+        call.context = msgspec.structs.replace(call.context, caller=caller)
+        call.require("image:upload_image")
+        return await upload_file(images, call)
+
+
 async def upload_file(images: EmbeddedImages, call: Call) -> Reply:
-    """``PUT /v2/images/{id}/file``"""
+    """The bytes of an image of the caller."""
     assert call.upload is not None
     media = call.headers.get("content-type", "").split(";")[0].strip().lower()
     if media != "application/octet-stream":
         raise UnsupportedMedia("Image data is sent as application/octet-stream.")
-    length = call.headers.get("content-length", "")
-    size = int(length) if length.isdigit() and len(length) < 19 else None
-    await images.upload(call.caller, call.params["image_id"], call.upload.chunks(), size)
+    await images.upload(call.caller, call.params["image_id"], call.upload.chunks(), _declared(call))
     return Reply(204)
+
+
+def _declared(call: Call) -> int | None:
+    length = call.headers.get("content-length", "")
+    return int(length) if length.isdigit() and len(length) < 19 else None
 
 
 class Download:
@@ -197,7 +220,7 @@ async def _set_status(images: EmbeddedImages, call: Call, before: str, after: st
     return Reply(204)
 
 
-# --- tags, members, the rest -------------------------------------------------------------------------------
+# --- tags, the rest -------------------------------------------------------------------------------
 
 
 async def add_tag(images: EmbeddedImages, call: Call) -> Reply:
@@ -231,20 +254,6 @@ async def _set_tags(images: EmbeddedImages, call: Call, more: set[str], less: se
         raise NotFound(f"No image found with ID {image_id}")
 
 
-async def list_members(images: EmbeddedImages, call: Call) -> Reply:
-    """``GET /v2/images/{id}/members``: nobody; images are not shared with single projects yet."""
-    image = await images.visible(call.caller, call.params["image_id"])
-    if image.visibility != "shared":
-        raise Forbidden("Only shared images have members.")
-    return Reply(200, {"members": [], "schema": "/v2/schemas/members"})
-
-
-async def add_member(images: EmbeddedImages, call: Call) -> Reply:
-    """``POST /v2/images/{id}/members``: refused clearly; use community or public visibility."""
-    await images.own(call.caller, call.params["image_id"])
-    raise Unsupported("Images cannot be shared with single projects here; make it a community image instead.")
-
-
 async def list_tasks(images: EmbeddedImages, call: Call) -> Reply:
     """``GET /v2/images/{id}/tasks``: there are none, as uploads are done when they are answered."""
     await images.visible(call.caller, call.params["image_id"])
@@ -253,7 +262,7 @@ async def list_tasks(images: EmbeddedImages, call: Call) -> Reply:
 
 async def show_schema(images: EmbeddedImages, call: Call) -> Reply:
     """``GET /v2/schemas/{name}``"""
-    found = {"image": schemas.IMAGE, "images": schemas.IMAGES}.get(call.params["name"])
+    found = schemas.SHOWN.get(call.params["name"])
     if found is None:
         raise NotFound("There is no such schema.")
     return Reply(200, found)

@@ -42,6 +42,7 @@ def listing(call: Call, max_limit: int) -> Listing:
         everything=call.caller.is_admin,
         visibility=visibility,
         equal=equal,
+        member_statuses=_member_statuses(call),
         tags=call.query.get("tag", []),
         properties=properties,
         size_min=_number(call, "size_min"),
@@ -50,6 +51,14 @@ def listing(call: Call, max_limit: int) -> Listing:
         marker=call.first("marker"),
         limit=_limit(call, max_limit),
     )
+
+
+def _member_statuses(call: Call) -> tuple[str, ...]:
+    """Of images shared with the caller's project: those that it accepted, unless it asks for others."""
+    wanted = call.first("member_status") or "accepted"
+    if wanted not in ("accepted", "pending", "rejected", "all"):
+        raise Invalid("member_status must be one of accepted, pending, rejected, all.")
+    return ("accepted", "pending", "rejected") if wanted == "all" else (wanted,)
 
 
 def _choice(value: str) -> object:

@@ -1,7 +1,7 @@
 """The image service's route table and its application. Reference: Image service API v2."""
 
 from kilonova.image import handlers as h
-from kilonova.image import schemas
+from kilonova.image import members, schemas
 from kilonova.image.service import EmbeddedImages
 from kilonova.web.application import Application, Family, TokenValidator
 from kilonova.web.faults import image_fault
@@ -10,7 +10,7 @@ from kilonova.web.routes import Handler, Route, RouteTable
 from kilonova.web.schema import Schemas
 
 # Asked by handlers, not by rows.
-EXTRA_RULES = {"image:publicize_image": "admin", "image:download_image": "reader"}
+EXTRA_RULES = {"image:publicize_image": "admin", "image:download_image": "reader", "image:upload_image": "member"}
 
 
 def _row(method: str, path: str, handler: Handler, role: str, body: Schemas = (), streams: bool = False) -> Route:
@@ -28,7 +28,7 @@ def _row(method: str, path: str, handler: Handler, role: str, body: Schemas = ()
 
 
 def routes(tokens: TokenValidator | None = None) -> list[Route]:
-    """Every operation. ``tokens`` reads the tokens of downloads, the one route that a ticket opens as well."""
+    """Every operation. ``tokens`` reads the tokens of downloads and uploads, the routes that a ticket opens as well."""
     one = "/v2/images/{image_id}"
     return [
         _row("GET", "/", h.list_version_choices, NOBODY_NEEDED),
@@ -39,14 +39,17 @@ def routes(tokens: TokenValidator | None = None) -> list[Route]:
         _row("GET", one, h.show_image, "reader"),
         _row("PATCH", one, h.update_image, "member", schemas.PATCH),
         _row("DELETE", one, h.delete_image, "member"),
-        _row("PUT", one + "/file", h.upload_file, "member", streams=True),
+        _row("PUT", one + "/file", h.Upload(tokens), NOBODY_NEEDED, streams=True),
         _row("GET", one + "/file", h.Download(tokens), NOBODY_NEEDED),
         _row("POST", one + "/actions/deactivate", h.deactivate, "admin"),
         _row("POST", one + "/actions/reactivate", h.reactivate, "admin"),
         _row("PUT", one + "/tags/{tag}", h.add_tag, "member"),
         _row("DELETE", one + "/tags/{tag}", h.remove_tag, "member"),
-        _row("GET", one + "/members", h.list_members, "reader"),
-        _row("POST", one + "/members", h.add_member, "member"),
+        _row("GET", one + "/members", members.list_members, "reader"),
+        _row("POST", one + "/members", members.add_member, "member", schemas.MEMBER_CREATE),
+        _row("GET", one + "/members/{member_id}", members.show_member, "reader"),
+        _row("PUT", one + "/members/{member_id}", members.update_member, "member", schemas.MEMBER_UPDATE),
+        _row("DELETE", one + "/members/{member_id}", members.remove_member, "member"),
         _row("GET", one + "/tasks", h.list_tasks, "reader"),
         _row("GET", "/v2/schemas/{name}", h.show_schema, "reader"),
         _row("GET", "/v2/info/import", h.show_import_info, "reader"),

@@ -51,3 +51,26 @@ IMAGES: Schema = {
     },
     "links": [{"rel": "first", "href": "{first}"}, {"rel": "next", "href": "{next}"}],
 }
+
+_MEMBER_ID: Schema = {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[a-zA-Z0-9-]+$"}
+_MEMBER_STATUS: Schema = {"type": "string", "enum": ["pending", "accepted", "rejected"]}
+MEMBER_CREATE = always({"type": "object", "properties": {"member": _MEMBER_ID}, "required": ["member"]})
+MEMBER_UPDATE = always({"type": "object", "properties": {"status": _MEMBER_STATUS}, "required": ["status"]})
+MEMBER: Schema = {
+    "name": "member",
+    "properties": {
+        "image_id": {"type": "string"},
+        "member_id": _MEMBER_ID,
+        "status": _MEMBER_STATUS,
+        "created_at": {"type": "string"},
+        "updated_at": {"type": "string"},
+        "schema": {"type": "string"},
+    },
+}
+MEMBERS: Schema = {
+    "name": "members",
+    "properties": {"members": {"type": "array", "items": MEMBER}, "schema": {"type": "string"}},
+    "links": [{"rel": "describedby", "href": "{schema}"}],
+}
+SHOWN: dict[str, Schema] = {"image": IMAGE, "images": IMAGES, "member": MEMBER, "members": MEMBERS}
+"""What ``GET /v2/schemas/{name}`` knows."""

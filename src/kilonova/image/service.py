@@ -7,24 +7,26 @@ never be accepted) and no bytes stay. An uploader that dies is replaced once it 
 Reference: Image service API v2.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from uuid import UUID, uuid5
 
 import msgspec
 from sqlalchemy.engine import Connection
 
+from kilonova.database import image_members
 from kilonova.database import images as queries
 from kilonova.database.connection import Database
 from kilonova.database.secrets import shared_secret
+from kilonova.image import snapshots
 from kilonova.image.inspect import Inspection, inspect
-from kilonova.image.protocol import Image
+from kilonova.image.protocol import Image, NewImage
 from kilonova.image.store import ImageStore, Received
-from kilonova.image.tickets import Tickets
+from kilonova.image.tickets import Tickets, upload_of
 from kilonova.model.clock import Clock, Ids, Random
 from kilonova.model.context import Caller
 from kilonova.model.errors import Conflict, Forbidden, Gone, Invalid, NotFound, TooLarge
-from kilonova.model.guest import ImageTicket
+from kilonova.model.guest import ImageTicket, ImageUpload
 from kilonova.model.image import StoredImage
 
 MICROS = 1_000_000
@@ -119,6 +121,35 @@ class EmbeddedImages:
         self._bootable[image_id] = (now + REMEMBERED_SECONDS, found)
         return found
 
+    async def reserve(self, image: NewImage) -> None:
+        """Make the record of an image that a compute host is going to upload."""
+        await snapshots.reserve(self.database, self.clock, image)
+
+    async def upload_ticket(self, image_id: str) -> ImageUpload | None:
+        """The right to upload it for a while; None if it has its bytes. Raises ``NotFound``."""
+        found = await self.require(image_id)
+        if found.status == "active":
+            return None
+        ends_at = self.clock.now() // MICROS + self.settings.ticket_seconds
+        base = f"{self.settings.internal_url}{self.settings.mount}/v2/images/{found.id}/file"
+        ticket = self.tickets.sign(upload_of(found.id), ends_at)
+        return ImageUpload(image_id=found.id, url=f"{base}?ticket={ticket}", disk_format=found.disk_format or "qcow2")
+
+    async def uploaded(self, image_id: str) -> bool:
+        """Whether it is there with its bytes."""
+        found = await self.database.run(queries.get, image_id)
+        return found is not None and found.status == "active"
+
+    async def discard(self, image_id: str) -> None:
+        """Delete it, whoever owns it."""
+        found = await self.database.run(queries.get, image_id)
+        if found is not None and await self.database.run(queries.delete, image_id, self.clock.now()):
+            await self._remove_bytes(found)
+
+    async def backups(self, server_id: str, backup_type: str) -> list[str]:
+        """The backups of a server of one type, the newest first."""
+        return await snapshots.backups(self.database, server_id, backup_type)
+
     # --- finding ---------------------------------------------------------------------------------------
 
     async def require(self, image_id: str) -> StoredImage:
@@ -129,11 +160,16 @@ class EmbeddedImages:
         return found
 
     async def visible(self, caller: Caller, image_id: str) -> StoredImage:
-        """The image if the caller may see it: public, community, or his project's. Raises ``NotFound``."""
+        """The image if the caller may see it: public, community, his project's or shared with it. Raises ``NotFound``."""
         found = await self.require(image_id)
-        if not may_see(caller, found):
-            raise _missing(image_id)
-        return found
+        if may_see(caller, found) or await self._is_member(caller, found):
+            return found
+        raise _missing(image_id)
+
+    async def _is_member(self, caller: Caller, image: StoredImage) -> bool:
+        if image.visibility != "shared" or caller.project_id is None:
+            return False
+        return await self.database.run(image_members.get, image.id, caller.project_id) is not None
 
     async def own(self, caller: Caller, image_id: str) -> StoredImage:
         """The image if the caller may change it. Raises ``NotFound``, or ``Forbidden`` if he may only see it."""
@@ -141,6 +177,29 @@ class EmbeddedImages:
         if not caller.is_admin and found.owner != caller.project_id:
             raise Forbidden("You are not permitted to modify this image.")
         return found
+
+    # --- what Compute's old image API passes on --------------------------------------------------------
+
+    async def page(self, wanted: queries.Listing) -> list[StoredImage]:
+        """Images in the order and the bounds that are asked for. Raises ``Invalid`` for a marker that is none."""
+        found = await self.database.run(queries.find, wanted)
+        if found is None:
+            raise Invalid("The marker is not an image.")
+        return found
+
+    async def change_properties(
+        self, caller: Caller, image_id: str, change: Callable[[dict[str, str]], dict[str, str]]
+    ) -> StoredImage:
+        """Replace the properties by what ``change`` makes of them. Raises ``NotFound`` or ``Forbidden``."""
+        await self.own(caller, image_id)
+
+        def edit(image: StoredImage) -> StoredImage:
+            return msgspec.structs.replace(image, properties=change(image.properties))
+
+        changed = await self.database.run(queries.change, image_id, edit, self.clock.now())
+        if changed is None:
+            raise _missing(image_id)
+        return changed
 
     # --- uploads ---------------------------------------------------------------------------------------
 
@@ -152,13 +211,22 @@ class EmbeddedImages:
         Raises ``Conflict`` unless it waits for them, ``Invalid`` if they are not what they were declared to be,
         ``TooLarge`` for more than the limit or the disk bears.
         """
-        image = await self.own(caller, image_id)
+        await self._receive(await self.own(caller, image_id), chunks, declared_size, self.settings.upload_silence)
+
+    async def upload_by_ticket(self, image_id: str, chunks: AsyncIterator[bytes], declared_size: int | None) -> None:
+        """The same for a compute host. Its ticket was given to it alone, so an upload that is under way is an earlier try."""
+        await self._receive(await self.require(image_id), chunks, declared_size, 0.0)
+
+    async def _receive(
+        self, image: StoredImage, chunks: AsyncIterator[bytes], declared_size: int | None, silence: float
+    ) -> None:
+        image_id = image.id
         if image.disk_format is None or image.container_format is None:
             raise Invalid("disk_format and container_format must be set before the data is uploaded.")
         await self._has_room(declared_size)
         upload_id = self.ids.hex()
         now = self.clock.now()
-        stale = now - int(self.settings.upload_silence * MICROS)
+        stale = now - int(silence * MICROS)
         if not await self.database.run(queries.claim_upload, image_id, upload_id, now, stale):
             raise Conflict(f"Image status transition from {image.status} to saving is not allowed.")
         ending = "queued"
@@ -254,8 +322,11 @@ class EmbeddedImages:
         image = await self.own(caller, image_id)
         if not await self.database.run(queries.delete, image_id, self.clock.now()):
             raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
+        await self._remove_bytes(image)
+
+    async def _remove_bytes(self, image: StoredImage) -> None:
         if image.upload_id is not None and image.status != "saving":  # a running upload removes its own
-            await self.store.remove(image_id, image.upload_id)
+            await self.store.remove(image.id, image.upload_id)
 
     async def recover(self) -> int:
         """Clean up after processes that died: files nobody names, uploads nobody carries on. How many there were.

@@ -1,4 +1,4 @@
-"""Tickets: the right to fetch one image for a while, as a signature in the URL.
+"""Tickets: the right to fetch or to upload one image for a while, as a signature in the URL.
 
 A compute host holds no credentials of users; what it is told to boot comes with a ticket for exactly that image. A
 ticket is ``<end>.<signature>``: seconds since the epoch and the HMAC-SHA256 of image id and end, in hex.
@@ -6,6 +6,11 @@ ticket is ``<end>.<signature>``: seconds since the epoch and the HMAC-SHA256 of 
 
 import hashlib
 import hmac
+
+
+def upload_of(image_id: str) -> str:
+    """What a ticket for an upload is signed for; one for a download does not open it."""
+    return f"upload of {image_id}"
 
 
 class Tickets:

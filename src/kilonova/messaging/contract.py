@@ -14,7 +14,7 @@ import msgspec
 
 from kilonova.model.diagnostics import GuestDiagnostics
 from kilonova.model.finding import Finding
-from kilonova.model.guest import Capabilities, GuestSpec, HostResources, ImageTicket, Nic
+from kilonova.model.guest import Capabilities, GuestSpec, HostResources, ImageTicket, ImageUpload, Nic
 
 CONTRACT_VERSION = 1
 
@@ -124,6 +124,7 @@ class StepGranted(Message, frozen=True, kw_only=True):
     lease_seconds: float
     nics: list[Nic] = []
     image: ImageTicket | None = None
+    upload: ImageUpload | None = None
 
 
 class StepRefused(Message, frozen=True, kw_only=True):

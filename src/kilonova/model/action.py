@@ -64,6 +64,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     finds its epoch stale, by the conductor's ledger for what it holds in the database, by reconcile for a host that
     died. ``if_host_lost``: what the sweep does when the host is gone for good. ``provides``: with the leave to begin come the
     server's addresses, bound to the step's host, and the right to fetch its image; ``rebinds``: the addresses only.
+    ``fetches``: the right to fetch an image, ``input["image_id"]`` or else the server's;
+    ``uploads``: to upload ``input["image"]``.
     ``forward_only``: there is no way back any more, so it is tried again instead of failing.
     """
 
@@ -75,6 +77,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     if_host_lost: Remedy = Remedy.FAIL
     provides: bool = False
     rebinds: bool = False
+    fetches: bool = False
+    uploads: bool = False
     forward_only: bool = False
 
 

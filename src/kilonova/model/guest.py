@@ -27,6 +27,15 @@ class ImageTicket(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
 
 
+class ImageUpload(msgspec.Struct, frozen=True, kw_only=True):
+    """The right to upload one image's bytes, as ``disk_format``: to be sent to ``url`` with ``headers``."""
+
+    image_id: str
+    url: str
+    disk_format: str
+    headers: dict[str, str] = {}
+
+
 class Nic(msgspec.Struct, frozen=True, kw_only=True):
     """One network card of a guest, addressed already.
 
@@ -34,6 +43,7 @@ class Nic(msgspec.Struct, frozen=True, kw_only=True):
     the host's bridge for this network and ``host_address`` the address (with prefix) the bridge itself
     has on each host, so that the guest can be reached from there. ``more_addresses`` are the port's others,
     ``floating`` pairs of a floating address and the fixed one it stands for: users see both, drivers neither.
+    ``slot`` is its place in the guest for as long as it is there, whatever other cards come and go (None: as listed).
     """
 
     port_id: str
@@ -47,6 +57,7 @@ class Nic(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 1500
     bridge: str = ""
     host_address: str = ""
+    slot: int | None = None
     tag: str | None = None
     more_addresses: list[str] = []
     floating: list[tuple[str, str]] = []
@@ -125,13 +136,14 @@ class GuestCommand(msgspec.Struct, frozen=True, kw_only=True):
 
 class Guest(msgspec.Struct, frozen=True, kw_only=True):
     """A guest found on a hypervisor: whose it is, what it does, the epoch that prepared it. ``incoming`` is where it waits for
-    the memory of a running one."""
+    the memory of a running one; ``rescued``: it boots a rescue system beside its own disk."""
 
     server_id: str
     name: str
     state: GuestState
     epoch: int = 0
     incoming: str = ""
+    rescued: bool = False
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     description: str = ""
     enabled: bool = True
+    tags: list[str] = []
     extra: dict[str, Any] = {}
 
 

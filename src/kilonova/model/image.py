@@ -30,3 +30,13 @@ class StoredImage(msgspec.Struct, frozen=True, kw_only=True):
     properties: dict[str, str] = {}
     created_at: int
     updated_at: int
+
+
+class ImageMember(msgspec.Struct, frozen=True, kw_only=True):
+    """A project that a shared image is shared with. ``status``: ``pending``, ``accepted`` or ``rejected``."""
+
+    image_id: str
+    member_id: str
+    status: str = "pending"
+    created_at: int
+    updated_at: int

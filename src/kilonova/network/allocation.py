@@ -165,7 +165,8 @@ def bind(connection: Connection, ids: Ids, binding: Binding, requested: Sequence
     segments = _lock_networks(connection, binding, requested)
     have = {port.device_index: port for port in held.ports_of_server(connection, binding.server_id)}
     nics = []
-    for index, entry in enumerate(requested):
+    for number, entry in enumerate(requested):
+        index = number if entry.slot is None else entry.slot
         port, fresh = have.get(index), None
         if port is None and entry.port_id is not None:
             port = attach_port(connection, binding, entry.port_id, index)
@@ -175,6 +176,8 @@ def bind(connection: Connection, ids: Ids, binding: Binding, requested: Sequence
         elif port.host != binding.host:
             queries.update(connection, Port, port.id, {"host": binding.host})
         nics.append(_nic(connection, segments, port, fresh, entry.tag))
+    if any(entry.port_id is not None for entry in requested):
+        server_rows.tell_groups(connection, binding.server_id)  # nobody knew them before: they came with the ports
     return nics
 
 
@@ -190,14 +193,23 @@ def _lock_networks(connection: Connection, binding: Binding, requested: Sequence
 
 
 def add_port(
-    connection: Connection, ids: Ids, binding: Binding, segment: Segment, entry: RequestedNic, index: int
+    connection: Connection,
+    ids: Ids,
+    binding: Binding,
+    segment: Segment,
+    entry: RequestedNic,
+    index: int,
+    port_id: str | None = None,
 ) -> tuple[Port, list[FixedIp]]:
-    """A new port for a server's card. Raises ``Conflict`` when no address is left, ``NotFound`` for a group that is gone."""
+    """A new port for a server's card, with that id if it has one already.
+
+    Raises ``Conflict`` when no address is left, ``NotFound`` for a group that is gone.
+    """
     network = segment.network
     if not segment.subnets:
         raise Conflict(f"Network {network.id} requires a subnet in order to boot instances on.")
     port = Port(
-        id=ids.uuid(),
+        id=port_id or ids.uuid(),
         network_id=network.id,
         project_id=binding.project_id,
         mac_address=free_mac(connection, network.id, ids),
@@ -253,18 +265,7 @@ def _nic(
     return server_rows.nic(segment.network, segment.subnets, port, addresses, floating, tag)
 
 
-_UNBOUND = {"device_id": "", "device_owner": "", "device_index": 0, "binding": "", "host": "", "status": "DOWN"}
-
-
 def unbind(connection: Connection, server_id: str) -> None:
     """Give back a server's ports: delete what was made for it, detach what existed before."""
     for port in held.ports_of_server(connection, server_id):
-        unbind_port(connection, port)
-
-
-def unbind_port(connection: Connection, port: Port) -> None:
-    """Give back one port of a server."""
-    if port.binding == "created":
-        held.remove_port(connection, port.id)
-    else:
-        queries.update(connection, Port, port.id, _UNBOUND)
+        held.unbind_port(connection, port)

@@ -1,23 +1,30 @@
 """What Compute asks of a network service. The embedded one and a client of Neutron both fulfil it."""
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 import msgspec
+from sqlalchemy.engine import Connection
 
 from kilonova.model.context import Caller
 from kilonova.model.guest import Nic
+from kilonova.model.server import Server
+
+T = TypeVar("T")
 
 
 class RequestedNic(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of ``networks`` in a server's create request: by network, or by a port that exists.
 
     ``security_groups`` are the ids of the groups that a port made for it carries; none: the project's default group.
+    ``slot`` is the card's place in the guest; None: its place in the list.
     """
 
     network_id: str | None = None
     port_id: str | None = None
     fixed_ip: str | None = None
     tag: str | None = None
+    slot: int | None = None
     security_groups: list[str] = []
 
 
@@ -52,6 +59,25 @@ class NetworkService(Protocol):
 
     async def release(self, server_id: str) -> None:
         """Give back the ports of a server; nothing happens if it has none."""
+        ...
+
+    async def ports_of(self, server_id: str) -> list[dict[str, Any]]:
+        """A server's ports in the order of its cards: ``id``, ``network_id``, ``mac_address``, ``status``, ``fixed_ips``."""
+        ...
+
+    async def attach(
+        self,
+        wanted: RequestedNic,
+        port_id: str,
+        *,
+        admit: Callable[[Connection], Server],
+        confirm: Callable[[Connection, Server, Nic], T],
+    ) -> T:
+        """One more port for the server that ``admit`` returns; ``port_id`` is the new one's id unless one is asked for.
+
+        What ``confirm`` makes of it is returned. All is one transaction where the network service is embedded. Raises as
+        Nova's ``os-interface`` does.
+        """
         ...
 
     async def groups_of(self, server_id: str) -> list[dict[str, Any]]:

@@ -8,27 +8,37 @@ from kilonova.database import addresses as held
 from kilonova.database import networks as queries
 from kilonova.database import port_groups
 from kilonova.model.errors import Invalid, NotFound
-from kilonova.model.network import Port, SecurityGroupRule
+from kilonova.model.network import Port, SecurityGroup, SecurityGroupRule
 from kilonova.network import server_rows
 from kilonova.network.rule_views import rule_view
 
 
 def shown(connection: Connection, server_id: str) -> list[dict[str, Any]]:
-    """Name, id, project, description and rules of each."""
-    found = []
-    for group in port_groups.of_server(connection, server_id):
-        asked = queries.Question(filters={"security_group_id": [group.id]}, limit=10_000)
-        rules = [rule_view(rule) for rule in queries.find(connection, SecurityGroupRule, asked)]
-        found.append(
-            {
-                "id": group.id,
-                "name": group.name,
-                "project_id": group.project_id,
-                "description": group.description,
-                "security_group_rules": rules,
-            }
+    """Name, id, project, description and rules of each; a rule about another group says its name and project."""
+    groups = port_groups.of_server(connection, server_id)
+    asked = queries.Question(filters={"security_group_id": [group.id for group in groups]}, limit=10_000)
+    rules = queries.find(connection, SecurityGroupRule, asked)
+    remote_ids = sorted({rule.remote_group_id for rule in rules if rule.remote_group_id is not None})
+    remote = {
+        group.id: {"name": group.name, "project_id": group.project_id}
+        for group in queries.find(
+            connection, SecurityGroup, queries.Question(filters={"id": remote_ids}, limit=10_000)
         )
-    return found
+    }
+    return [
+        {
+            "id": group.id,
+            "name": group.name,
+            "project_id": group.project_id,
+            "description": group.description,
+            "security_group_rules": [
+                {**rule_view(rule), "remote_group": remote.get(rule.remote_group_id or "")}
+                for rule in rules
+                if rule.security_group_id == group.id
+            ],
+        }
+        for group in groups
+    ]
 
 
 def add(connection: Connection, server_id: str, group_id: str, now: int) -> None:

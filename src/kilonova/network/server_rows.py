@@ -40,6 +40,7 @@ def nic(
         bridge=network.bridge,
         # Projects may all use the same addresses, so the hosts have one on the shared network only.
         host_address=host_address(subnet.cidr, subnet.gateway_ip) if subnet and shared else "",
+        slot=port.device_index,
         tag=tag,
         more_addresses=[entry.ip_address for entry in ordered[1:]],
         floating=list(floating),
@@ -60,6 +61,11 @@ def nics_of(connection: Connection, server_id: str, tags: dict[str, str | None])
     return found
 
 
+def tell_groups(connection: Connection, server_id: str) -> None:
+    """Write a server's groups anew: they are those of its ports."""
+    servers.update(connection, server_id, security_groups=port_groups.names_of(connection, server_id))
+
+
 def refresh(connection: Connection, server_id: str) -> None:
     """Write a server's addresses and groups anew, if it is one that has been given any; others are not ours to write."""
     server = servers.find(connection, server_id)
@@ -67,5 +73,5 @@ def refresh(connection: Connection, server_id: str) -> None:
         return
     tags = {entry["port_id"]: entry.get("tag") for entry in server.addresses}
     nics = nics_of(connection, server_id, tags)
-    groups = [group.name for group in port_groups.of_server(connection, server_id)]
-    servers.update(connection, server_id, addresses=msgspec.to_builtins(nics), security_groups=groups)
+    servers.update(connection, server_id, addresses=msgspec.to_builtins(nics))
+    tell_groups(connection, server_id)

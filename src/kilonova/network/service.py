@@ -4,7 +4,8 @@ Owns networks, subnets, ports and their addresses, security groups, routers and 
 transaction. Fails with ``Conflict`` when no address is left, ``NotFound`` for what the caller may not know of.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
 
@@ -17,12 +18,15 @@ from kilonova.model.context import Caller
 from kilonova.model.errors import Conflict, Forbidden, Invalid, NotFound
 from kilonova.model.guest import Nic
 from kilonova.model.network import Network, Port
-from kilonova.network import allocation, server_groups
+from kilonova.model.server import Server
+from kilonova.network import allocation, server_groups, server_ports
 from kilonova.network.addresses import holds, position_of, read_address
 from kilonova.network.default_group import NAME, default_group
 from kilonova.network.protocol import RequestedNic
 from kilonova.network.settings import NetworkSettings
 from kilonova.network.shared import SHARED_NETWORK_ID, bootstrap, bootstrap_public
+
+T = TypeVar("T")
 
 
 class EmbeddedNetworks:
@@ -79,6 +83,34 @@ class EmbeddedNetworks:
     async def release(self, server_id: str) -> None:
         """Give back the ports of a server; nothing happens if it has none."""
         await self.database.run(allocation.unbind, server_id)
+
+    async def ports_of(self, server_id: str) -> list[dict[str, Any]]:
+        """A server's ports in the order of its cards."""
+        return await self.database.run(server_ports.shown, server_id)
+
+    async def attach(
+        self,
+        wanted: RequestedNic,
+        port_id: str,
+        *,
+        admit: Callable[[Connection], Server],
+        confirm: Callable[[Connection, Server, Nic], T],
+    ) -> T:
+        """One more port for the server that ``admit`` returns, all in one transaction with what ``confirm`` does."""
+        return await self.database.run(self._attach, wanted, port_id, admit, confirm)
+
+    def _attach(
+        self,
+        connection: Connection,
+        wanted: RequestedNic,
+        port_id: str,
+        admit: Callable[[Connection], Server],
+        confirm: Callable[[Connection, Server, Nic], T],
+    ) -> T:
+        server = admit(connection)
+        binding = self.binding(server.id, server.project_id, server.host or "")
+        nic = server_ports.attach(connection, self.ids, binding, wanted, port_id)
+        return confirm(connection, server, nic)
 
     async def groups_of(self, server_id: str) -> list[dict[str, Any]]:
         """The security groups of a server's ports with their rules, as Network v2.0 shows them."""

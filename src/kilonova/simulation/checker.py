@@ -76,6 +76,10 @@ def _servers(rows: Sequence[Server], seen: Seen) -> Iterator[Finding]:
             yield _finding(
                 "active_not_running", server, f"it is ACTIVE on {server.host}, its guest is {state or 'missing'}"
             )
+        if server.vm_state == VmState.SHELVED:
+            yield _finding("still_on_its_host", server, f"it is shelved, and nobody had it leave {server.host}")
+        if server.vm_state == VmState.SHELVED_OFFLOADED and (server.host is not None or here):
+            yield _finding("not_gone", server, f"it was offloaded, and is on {server.host or ', '.join(here)}")
         if server.vm_state == VmState.RESIZED and state not in _SETTLED:
             yield _finding(
                 "resized_not_there", server, f"it was moved to {server.host}, its guest is {state or 'missing'}"

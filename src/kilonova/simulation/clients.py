@@ -8,14 +8,24 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
-from kilonova.api.compute import evacuation, live_migration, server_actions, server_migrations, server_moves, servers
+from kilonova.api.compute import (
+    evacuation,
+    live_migration,
+    server_actions,
+    server_images,
+    server_migrations,
+    server_moves,
+    servers,
+    unshelving,
+)
 from kilonova.api.compute.deployment import Deployment
 from kilonova.database import server_migrations as migrations_table
 from kilonova.database.tables import servers as table
 from kilonova.model.context import Caller, RequestContext
 from kilonova.model.errors import Conflict, KilonovaError, NotFound, Unavailable
+from kilonova.simulation.images import IMAGE
 from kilonova.simulation.schedule import Operation
-from kilonova.simulation.services import DOUBLE, FLAVOR, IMAGE
+from kilonova.simulation.services import DOUBLE, FLAVOR
 from kilonova.web.call import Call, Reply
 from kilonova.web.policy import Policy
 
@@ -28,6 +38,9 @@ _BODIES: dict[str, dict[str, Any]] = {
     "shrink": {"resize": {"flavorRef": FLAVOR}},
     "migrate": {"migrate": None},
     "confirm": {"confirmResize": None},
+    "shelve": {"shelve": None},
+    "offload": {"shelveOffload": None},
+    "unshelve": {"unshelve": None},
     "revert": {"revertResize": None},
     "evacuate": {"evacuate": {}},
     "live": {"os-migrateLive": {"block_migration": "auto", "host": None}},
@@ -57,6 +70,9 @@ _HANDLERS: dict[str, Callable[[Deployment, Call], Awaitable[Reply]]] = {
     "evacuate": evacuation.evacuate,
     "live": live_migration.migrate_live,
     "abort": _abort,
+    "shelve": server_images.shelve,
+    "offload": unshelving.offload,
+    "unshelve": unshelving.unshelve,
 }
 _PATIENCE = 60.0
 

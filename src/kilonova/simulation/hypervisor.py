@@ -7,12 +7,12 @@ agent's life on it, with delays and failures before and after each effect.
 import asyncio
 from collections.abc import Callable
 
-from kilonova.hypervisor.driver import Progress
+from kilonova.hypervisor.driver import ImageUploader, Progress, Stage
 from kilonova.hypervisor.fake.driver import FakeDriver
 from kilonova.hypervisor.fake.journal import FakeGuest, Journal
 from kilonova.hypervisor.fake.settings import FakeSettings
 from kilonova.model.errors import HostFault
-from kilonova.model.guest import GuestSpec, GuestState
+from kilonova.model.guest import GuestSpec, GuestState, ImageUpload
 from kilonova.simulation.loop import SimulatedClock, SimulatedLoop
 from kilonova.simulation.trace import Trace
 from kilonova.simulation.weather import Weather
@@ -63,8 +63,9 @@ class SimulatedDriver(FakeDriver):
         weather: Weather,
         trace: Trace,
         ran: Ran,
+        uploader: ImageUploader,
     ) -> None:
-        super().__init__(clock, weather.source, machine.settings)
+        super().__init__(clock, weather.source, machine.settings, uploader=uploader)
         self._journal = machine
         self._machine = machine
         self._loop = loop
@@ -113,6 +114,10 @@ class SimulatedDriver(FakeDriver):
     async def move(self, server_id: str, ticket: str) -> None:
         await super().move(server_id, ticket)
         await self._after("move", server_id)
+
+    async def snapshot(self, server_id: str, upload: ImageUpload, stage: Stage) -> None:
+        await super().snapshot(server_id, upload, stage)
+        await self._after("snapshot", server_id)
 
     async def destroy(self, server_id: str) -> None:
         await super().destroy(server_id)

@@ -13,7 +13,8 @@ CONTROL = (*APIS, "scheduler1", "scheduler2", "conductor1", "conductor2")
 PROCESSES = (*CONTROL, *HOSTS)
 REQUESTS_UNTIL = 14.0
 FAULTS_UNTIL = 24.0
-_MOVES = ("grow", "shrink", "migrate", "live", "live")
+_MOVES = ("grow", "shrink", "migrate", "live", "live", "shelve")
+_ENDS = {"confirm": 6, "revert": 6, "abort": 3, "unshelve": 6, "offload": 2, "delete": 1, "stop": 2}
 _VERBS = ("prepare", "release", "destroy", "power_on", "power_off", "reboot")
 
 
@@ -136,10 +137,7 @@ def _moves(source: Random, first_slot: int) -> list[Operation]:
         while source.random() < 0.8:
             at = round(at + source.expovariate(0.4), 3)
             end = round(at + source.expovariate(0.5), 3)
-            kinds = (
-                source.choice(_MOVES),
-                source.choices(("confirm", "revert", "abort", "delete", "stop"), (6, 6, 3, 1, 2))[0],
-            )
+            kinds = (source.choice(_MOVES), source.choices(list(_ENDS), list(_ENDS.values()))[0])
             for moment, kind in zip((at, end), kinds, strict=True):
                 if moment < REQUESTS_UNTIL:
                     found.append(Operation(at=moment, kind=kind, slot=slot, retries=source.choice((2, 4, 5))))

@@ -13,44 +13,18 @@ from kilonova.config import Config
 from kilonova.database.connection import Database
 from kilonova.database.flavors import insert_flavor, seed_flavors
 from kilonova.hypervisor.driver import Driver
-from kilonova.image.protocol import Image
 from kilonova.messaging.bus import Bus
 from kilonova.model.clock import Clock, Ids, Random
-from kilonova.model.context import Caller
-from kilonova.model.errors import NotFound
 from kilonova.model.flavor import Flavor
-from kilonova.model.guest import ImageTicket
 from kilonova.network.service import EmbeddedNetworks
 from kilonova.network.settings import NetworkSettings
 from kilonova.network.shared import bootstrap as bootstrap_networks
 from kilonova.scheduler.service import Scheduler
+from kilonova.simulation.images import Shelf, ShelfImages
 from kilonova.simulation.loop import EPOCH
 
-IMAGE = "11111111-1111-4111-8111-111111111111"
 FLAVOR = "1"  # m1.tiny: 1 core, 512 MiB, 1 GiB
 DOUBLE = "double"  # twice of everything
-
-
-class OneImage:
-    """An image service that has one image, and no bytes of it."""
-
-    async def show(self, caller: Caller, image_id: str) -> Image:
-        if image_id != IMAGE:
-            raise NotFound(f"Image {image_id} could not be found.")
-        return Image(
-            id=IMAGE,
-            name="simulated",
-            owner="p0",
-            status="active",
-            disk_format="qcow2",
-            size=1,
-            virtual_size=1,
-            min_disk_gb=0,
-            min_memory_mb=0,
-        )
-
-    async def ticket(self, image_id: str) -> ImageTicket:
-        return ImageTicket(image_id=image_id, url="", disk_format="qcow2", size=1, virtual_size=1, sha512="")
 
 
 def configuration(quota: int) -> Config:
@@ -61,6 +35,7 @@ def configuration(quota: int) -> Config:
             "compute": {"host": "control", "reconcile_interval": 8.0, "reserved_memory_mb": 0, "shutdown_grace": 2.0},
             "actions": {"sweep_interval": 2.0},
             "membership": {"heartbeat": 3.0},
+            "moves": {"shelved_offload_time": 2},
             "quota": {"instances": quota, "cores": quota + 1, "ram": -1},
         }
     )
@@ -83,6 +58,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     ids: Ids
     random: Random
+    shelf: Shelf
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +75,7 @@ async def start_api(around: Surroundings) -> Service:
         config=around.config,
         database=around.database,
         bus=around.bus,
-        images=OneImage(),
+        images=ShelfImages(around.shelf),
         networks=_networks(around),
         clock=around.clock,
         ids=around.ids,
@@ -134,7 +110,7 @@ async def start_conductor(around: Surroundings) -> Service:
         around.clock,
         around.ids,
         _networks(around),
-        OneImage(),
+        ShelfImages(around.shelf),
         host=around.name,
     )
     await conductor.start()

@@ -21,6 +21,7 @@ from kilonova.simulation.bus import Broker, SimulatedBus
 from kilonova.simulation.clients import Clients, ConnectionLost
 from kilonova.simulation.database import Roads, SimulatedDatabase, Storage
 from kilonova.simulation.hypervisor import Machine, SimulatedDriver
+from kilonova.simulation.images import Shelf, ShelfUploader
 from kilonova.simulation.loop import Process, SimulatedClock, SimulatedLoop
 from kilonova.simulation.schedule import APIS, FAULTS_UNTIL, HOSTS, PROCESSES, Fault, Operation, Schedule
 from kilonova.simulation.trace import Trace
@@ -50,6 +51,7 @@ class World:
         size = schedule.slots_of_host
         machine = FakeSettings(vcpus=size, memory_mb=512 * size, disk_gb=64)
         self.machines = {host: Machine(host, machine, schedule.pace) for host in HOSTS}
+        self.shelf = Shelf()
         self._processes: dict[str, Process] = {}
         self._lives: dict[str, int] = {}
         self._jumps: dict[str, float] = {}
@@ -150,6 +152,7 @@ class World:
             clock=clock,
             ids=Ids(source),
             random=source,
+            shelf=self.shelf,
         )
         try:
             self._services[name] = await self._start(around, clock)
@@ -162,7 +165,9 @@ class World:
         if around.name in self.machines:
             machine = self.machines[around.name]
             machine.powered = True
-            driver = SimulatedDriver(machine, self._loop, clock, self._weather, self.trace, self._ran)
+            driver = SimulatedDriver(
+                machine, self._loop, clock, self._weather, self.trace, self._ran, ShelfUploader(self.shelf)
+            )
             self._drivers[around.name] = driver
             return await services.start_compute(around, driver)
         if around.name.startswith("conductor"):

@@ -37,6 +37,7 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     image: Image | None
     keypair: Keypair | None
     networks: list[RequestedNic]
+    groups: list[str]
     zone: str | None
     requested_host: str | None
     count: int
@@ -53,10 +54,11 @@ async def read(cloud: Deployment, call: Call) -> Boot:
     zone, forced = _zone(call, body)
     smallest, count = _counts(body)
     flavor, keypair = await cloud.database.run(_named, cloud, call, body, hints, zone, forced)
-    image = await _image(cloud, call, image_id)
-    _check_fit(flavor, image)
-    _check_user_data(body)
-    networks = await _networks(cloud, call, body)
+    image = await find_image(cloud, call, image_id)
+    check_fit(flavor, image)
+    check_user_data(body)
+    groups = await _groups(cloud, call, body)
+    networks = await _networks(cloud, call, body, [group_id for group_id, _ in groups], count)
     return Boot(
         body=body,
         hints=hints,
@@ -64,6 +66,7 @@ async def read(cloud: Deployment, call: Call) -> Boot:
         image=image,
         keypair=keypair,
         networks=networks,
+        groups=[name for _, name in groups],
         zone=zone,
         requested_host=forced,
         count=count,
@@ -151,7 +154,8 @@ def _check_group(connection: Connection, call: Call, group_id: str | None) -> No
         raise Invalid(error.message) from None
 
 
-async def _image(cloud: Deployment, call: Call, image_id: str) -> Image:
+async def find_image(cloud: Deployment, call: Call, image_id: str) -> Image:
+    """An image to boot from. Raises ``Invalid``."""
     try:
         image = await cloud.images.show(call.caller, image_id)
     except NotFound:
@@ -161,7 +165,8 @@ async def _image(cloud: Deployment, call: Call, image_id: str) -> Image:
     return image
 
 
-def _check_fit(flavor: Flavor, image: Image | None) -> None:
+def check_fit(flavor: Flavor, image: Image | None) -> None:
+    """Raise ``Invalid`` if the flavor has too little memory or disk for the image."""
     if image is None:
         return
     if image.min_memory_mb > flavor.memory_mb:
@@ -174,7 +179,8 @@ def _check_fit(flavor: Flavor, image: Image | None) -> None:
         )
 
 
-def _check_user_data(body: dict[str, Any]) -> None:
+def check_user_data(body: dict[str, Any]) -> None:
+    """Raise ``Invalid`` unless the user data, if there are any, are base64."""
     if body.get("user_data") is None:
         return
     try:
@@ -183,18 +189,47 @@ def _check_user_data(body: dict[str, Any]) -> None:
         raise Invalid("Invalid input for field/attribute user_data. It must be base64 encoded.") from None
 
 
-async def _networks(cloud: Deployment, call: Call, body: dict[str, Any]) -> list[RequestedNic]:
+async def _groups(cloud: Deployment, call: Call, body: dict[str, Any]) -> list[tuple[str, str]]:
+    """(id, name) of the security groups asked for by either. Raises ``Invalid`` for one that is not the project's."""
+    asked = [group["name"] for group in body.get("security_groups", []) if group.get("name")]
+    try:
+        return await cloud.networks.find_groups(call.project_id, asked or ["default"])
+    except NotFound as error:
+        raise Invalid(error.message) from None
+
+
+async def _networks(
+    cloud: Deployment, call: Call, body: dict[str, Any], groups: list[str], count: int
+) -> list[RequestedNic]:
+    """The server's cards: as asked for, or the one network that the project has; new ports carry the groups."""
     asked = body.get("networks")
     if asked == "none":
         return []
     if not asked or asked == "auto":
-        return await cloud.networks.default_networks(call.caller)
-    requested = [
-        RequestedNic(network_id=nic.get("uuid"), port_id=nic.get("port"), fixed_ip=nic.get("fixed_ip"))
-        for nic in asked
-    ]
+        requested = await cloud.networks.default_networks(call.caller)
+    else:
+        requested = [_nic(nic, count) for nic in asked]
     await cloud.networks.check(call.caller, requested)
-    return requested
+    return [
+        nic if nic.port_id is not None else msgspec.structs.replace(nic, security_groups=groups) for nic in requested
+    ]
+
+
+def _nic(nic: dict[str, Any], count: int) -> RequestedNic:
+    port_id, address = nic.get("port"), nic.get("fixed_ip")
+    if port_id is None and nic.get("uuid") is None:
+        raise Invalid("Bad network format: missing 'uuid'")
+    if port_id is not None and address is not None:
+        raise Invalid(f"Specified Fixed IP '{address}' cannot be used with port '{port_id}'.")
+    if count > 1 and port_id is not None:
+        raise Invalid(
+            "Unable to launch multiple instances with a single configured port ID. Ask for them one by one."
+        )
+    if count > 1 and address is not None:
+        raise Invalid("Invalid instance request: a fixed IP is for one instance, and max_count asks for more.")
+    return RequestedNic(
+        network_id=None if port_id is not None else nic["uuid"], port_id=port_id, fixed_ip=address, tag=nic.get("tag")
+    )
 
 
 def rows(cloud: Deployment, call: Call, boot: Boot, now: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -242,7 +277,7 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
         "tags": sorted(set(body.get("tags", []))),
         "networks": [msgspec.to_builtins(nic) for nic in boot.networks],
         "addresses": [],
-        "security_groups": [group["name"] for group in body.get("security_groups", [])] or ["default"],
+        "security_groups": sorted(set(boot.groups)) if boot.networks else [],
         "scheduler_hints": hints,
         "reservation_id": reservation,
         "launch_index": index,
@@ -261,6 +296,16 @@ def _image_record(image: Image) -> dict[str, Any]:
     """What of the image must be known when it is gone itself."""
     sizes = {"min_disk_gb": image.min_disk_gb, "min_memory_mb": image.min_memory_mb}
     return {"name": image.name, "properties": image.properties, **sizes}
+
+
+def image_record(image: Image) -> dict[str, Any]:
+    """What a server remembers of its image."""
+    return {
+        "name": image.name,
+        "properties": image.properties,
+        "min_disk_gb": image.min_disk_gb,
+        "min_memory_mb": image.min_memory_mb,
+    }
 
 
 def _config_drive(body: dict[str, Any], image: Image | None) -> bool:

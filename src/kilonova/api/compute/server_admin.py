@@ -7,7 +7,7 @@ from kilonova.api.compute.inputs import document
 from kilonova.api.compute.rules_servers import UNLOCK_OVERRIDE
 from kilonova.api.compute.server_schemas import word
 from kilonova.api.compute.submission import find, record
-from kilonova.database import reset
+from kilonova.database import actions, reset
 from kilonova.database.admission import Raced
 from kilonova.model.errors import Conflict
 from kilonova.model.server import VmState
@@ -23,21 +23,26 @@ async def reset_state(cloud: Deployment, call: Call) -> Reply:
     """The server is what the administrator says; what ran on it is ended. A delete goes on."""
     for left in reversed(range(_RACES)):
         try:
-            await cloud.database.run(_reset, cloud, call)
+            left_over = await cloud.database.run(_reset, cloud, call)
             break
         except Raced:
             if not left:
                 raise
+    for image_id in left_over:
+        if not await cloud.images.uploaded(image_id):
+            await cloud.images.discard(image_id)
     return Reply(202)
 
 
-def _reset(connection: Connection, cloud: Deployment, call: Call) -> None:
+def _reset(connection: Connection, cloud: Deployment, call: Call) -> list[str]:
+    """The images that what was ended here may have left behind."""
     server = find(connection, call, call.params["id"])
     if reset.is_leaving(connection, server):
         record(connection, cloud, call, server.id, "resetState", "the server is being deleted, and stays so")
-        return
+        return []
     reset.reset(connection, server, _STATES[call.body["os-resetState"]["state"]], cloud.clock.now())
     record(connection, cloud, call, server.id, "resetState")
+    return actions.images_not_made(connection, server.id)
 
 
 async def inject_network_info(cloud: Deployment, call: Call) -> Reply:

@@ -172,6 +172,56 @@ def _update(version: int) -> Schema:
     }
 
 
+def _rebuild(version: int) -> Schema:
+    """The schema of ``rebuild`` at one minor."""
+    properties: dict[str, Any] = {
+        "name": NAME,
+        "imageRef": _UUID,
+        "adminPass": {"type": "string", "maxLength": 4096},
+        "metadata": METADATA,
+        "preserve_ephemeral": BOOLEAN,
+        "OS-DCF:diskConfig": _DISK_CONFIG,
+        "accessIPv4": _ACCESS_V4,
+        "accessIPv6": _ACCESS_V6,
+    }
+    if version <= 56:
+        properties["personality"] = {"type": "array", "items": {"type": "object"}}
+    additions: list[tuple[int, dict[str, Any]]] = [
+        (19, {"description": _TEXT_OR_NULL}),
+        (54, {"key_name": {"anyOf": [{"type": "null"}, NAME]}}),
+        (57, {"user_data": {"type": ["string", "null"], "maxLength": 65535, "contentEncoding": "base64"}}),
+        (
+            63,
+            {
+                "trusted_image_certificates": {
+                    "type": ["array", "null"],
+                    "minItems": 1,
+                    "maxItems": 50,
+                    "uniqueItems": True,
+                    "items": {"type": "string", "minLength": 1, "maxLength": 255},
+                }
+            },
+        ),
+        (90, {"hostname": _HOSTNAME}),
+        (94, {"hostname": _FQDN}),
+    ]
+    for since, addition in additions:
+        if version >= since:
+            properties |= addition
+    rebuild: Schema = {
+        "type": "object",
+        "properties": properties,
+        "required": ["imageRef"],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "object",
+        "properties": {"rebuild": rebuild},
+        "required": ["rebuild"],
+        "additionalProperties": False,
+    }
+
+
 @cache
 def _by_version(make: Callable[[int], Schema], *starts: int) -> tuple[Versioned, ...]:
     ends: list[int | None] = [*(start - 1 for start in starts[1:]), None]
@@ -180,6 +230,7 @@ def _by_version(make: Callable[[int], Schema], *starts: int) -> tuple[Versioned,
 
 CREATE = _by_version(_create, 1, 19, 32, 37, 42, 52, 57, 63, 74, 90, 94)
 UPDATE = _by_version(_update, 1, 19, 90, 94, 104)
+REBUILD = _by_version(_rebuild, 1, 19, 54, 57, 63, 90, 94)
 
 REBOOT = always(
     {

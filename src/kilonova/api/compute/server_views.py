@@ -176,14 +176,20 @@ def addresses(server: Server) -> dict[str, list[dict[str, Any]]]:
     """By network name, with the card's MAC address."""
     view: dict[str, list[dict[str, Any]]] = {}
     for nic in server.addresses:
-        entry = {
-            "version": 6 if ":" in nic["address"] else 4,
-            "addr": nic["address"],
-            "OS-EXT-IPS:type": "fixed",
-            "OS-EXT-IPS-MAC:mac_addr": nic["mac"],
-        }
-        view.setdefault(nic["network_name"], []).append(entry)
+        floating = [text for text, _ in nic.get("floating", [])]
+        fixed = [text for text in (nic["address"], *nic.get("more_addresses", [])) if text]
+        for kind, texts in (("fixed", fixed), ("floating", floating)):
+            view.setdefault(nic["network_name"], []).extend(_address(nic, text, kind) for text in texts)
     return view
+
+
+def _address(nic: dict[str, Any], text: str, kind: str) -> dict[str, Any]:
+    return {
+        "version": 6 if ":" in text else 4,
+        "addr": text,
+        "OS-EXT-IPS:type": kind,
+        "OS-EXT-IPS-MAC:mac_addr": nic["mac"],
+    }
 
 
 def _fault(call: Call, fault: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ async def create(cloud: Deployment, call: Call) -> Reply:
         "id": first["id"],
         "links": resource_links(call, "servers", first["id"]),
         "OS-DCF:diskConfig": first["disk_config"],
-        "security_groups": [{"name": name} for name in first["security_groups"]],
+        "security_groups": [{"name": name} for name in asked.groups],
         "adminPass": asked.password,
     }
     return Reply(202, {"server": view}, {"location": view["links"][0]["href"]})

@@ -151,8 +151,8 @@ def _admit(
     locked_too: bool,
 ) -> Outgoing | None:
     server = find(connection, call, server_id)
-    if server.locked and not locked_too and not call.allows(UNLOCK_OVERRIDE):
-        raise Conflict(f"Instance {server.id} is locked")
+    if not locked_too:
+        refuse_locked(call, server)
     if not kind.preempts:
         admission.check(server, kind)
     now = cloud.clock.now()
@@ -173,6 +173,19 @@ def _admit(
         intent.admitted(action)
         server = servers.find(connection, server.id) or server
     return _first_message(action, server, call, intent.password)
+
+
+def refuse_locked(call: Call, server: Server) -> None:
+    """Raise ``Conflict`` if the server is locked and the caller may not pass a lock."""
+    if server.locked and not call.allows(UNLOCK_OVERRIDE):
+        raise Conflict(f"Instance {server.id} is locked")
+
+
+def first_message(connection: Connection, server: Server, call: Call) -> Outgoing:
+    """What to send for the action that was just admitted on a server."""
+    action = actions.find(connection, server.action_id or "")
+    assert action is not None, "it was admitted in this transaction"
+    return _first_message(action, server, call, None)
 
 
 def _first_message(action: Action, server: Server, call: Call, password: str | None) -> Outgoing:

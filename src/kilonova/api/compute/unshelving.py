@@ -47,7 +47,7 @@ def _plan_in_place(connection: Connection, server: Server, *, placed: bool) -> I
         raise Conflict(
             f"Instance {server.id} is {server.vm_state}: only one that left its host can be told where to go."
         )
-    return Intent()
+    return Intent(work=_made_of(server))
 
 
 def _plan(connection: Connection, server: Server, *, call: Call, asked: dict[str, Any], host: str | None) -> Intent:
@@ -63,9 +63,14 @@ def _plan(connection: Connection, server: Server, *, call: Call, asked: dict[str
             raise Conflict(f"Host '{host}' is not in the availability zone '{zone}'.")
     return Intent(
         arguments={"host": host} if host else {},
-        work={"image_id": server.shelved_image_id} if server.shelved_image_id else {},
+        work=_made_of(server),
         admitted=partial(_pin, connection, server, zone),
     )
+
+
+def _made_of(server: Server) -> dict[str, Any]:
+    """The image of the shelved server, which goes once it is not needed any more."""
+    return {"image_id": server.shelved_image_id} if server.shelved_image_id else {}
 
 
 def _pin(connection: Connection, server: Server, zone: str | None, action: Action) -> None:

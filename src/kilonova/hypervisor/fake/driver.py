@@ -12,18 +12,29 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from kilonova.hypervisor.driver import Progress
+from kilonova.hypervisor.driver import ImageUploader, Progress, Stage
 from kilonova.hypervisor.fake.diagnostics import imitate
+from kilonova.hypervisor.fake.disk import empty_qcow2
 from kilonova.hypervisor.fake.journal import FakeGuest, Journal
 from kilonova.hypervisor.fake.settings import FakeSettings, Fault
 from kilonova.model.clock import Clock
 from kilonova.model.diagnostics import GuestDiagnostics
 from kilonova.model.errors import Conflict, HostFault, NotFound, Stale, Unsupported
-from kilonova.model.guest import Capabilities, Guest, GuestCommand, GuestSpec, GuestState, HostResources, ImageTicket
+from kilonova.model.guest import (
+    Capabilities,
+    Guest,
+    GuestCommand,
+    GuestSpec,
+    GuestState,
+    HostResources,
+    ImageTicket,
+    ImageUpload,
+    Nic,
+)
 
 FEATURES = [
     *("config-drive", "console-output", "soft-shutdown", "resize", "migrate", "live_migrate"),
-    *("pause", "suspend", "set_password", "nmi"),
+    *("pause", "suspend", "set_password", "nmi", "rescue"),
 ]
 
 _SAID = {"nmi": "non-maskable interrupt", "set_password": "the administrator's password was changed"}
@@ -34,8 +45,14 @@ class FakeDriver:
     """One fake host. ``state_file`` keeps its guests over a restart; without it they go with the object."""
 
     def __init__(
-        self, clock: Clock, rng: random.Random, settings: FakeSettings, state_file: Path | None = None
+        self,
+        clock: Clock,
+        rng: random.Random,
+        settings: FakeSettings,
+        state_file: Path | None = None,
+        uploader: ImageUploader | None = None,
     ) -> None:
+        self._uploader = uploader
         self._clock = clock
         self._rng = rng
         self._settings = settings
@@ -54,7 +71,7 @@ class FakeDriver:
             version=1_000,
             accelerator="fake",
             cpu_model="fake",
-            features=list(FEATURES),
+            features=[*FEATURES, *(["snapshot"] if self._uploader is not None else [])],
             warning="guests are imitated: nothing runs",
         )
 
@@ -124,11 +141,14 @@ class FakeDriver:
             if self._guests.pop(server_id, None) is not None:
                 self._journal.remove(server_id, self._guests)
 
-    async def power_on(self, server_id: str) -> None:
+    async def power_on(self, server_id: str, *, rescue: GuestSpec | None = None) -> None:
         async with self._lock(server_id):
             guest = self._released(server_id)
             await self._work("power_on", server_id)
-            if guest.state in (GuestState.PAUSED, GuestState.SUSPENDED):
+            if guest.rescued is not (rescue is not None):
+                guest.rescued = rescue is not None
+                self._boot(guest)
+            elif guest.state in (GuestState.PAUSED, GuestState.SUSPENDED):
                 self._go_on(guest)
             elif guest.state is not GuestState.RUNNING:
                 self._boot(guest)
@@ -143,7 +163,19 @@ class FakeDriver:
         async with self._lock(server_id):
             guest = self._released(server_id)
             await self._work("reboot", server_id, longest=0 if hard else grace)
+            guest.rescued = False
             self._boot(guest)
+
+    async def change_nics(self, server_id: str, nics: list[Nic]) -> None:
+        async with self._lock(server_id):
+            guest = self._released(server_id)
+            await self._work("change_nics", server_id)
+            guest.spec = msgspec.structs.replace(guest.spec, nics=list(nics))
+            self._journal.put(guest, self._guests)
+
+    def nics(self, server_id: str) -> list[Nic]:
+        """The cards that the guest has now."""
+        return self._known(server_id).spec.nics
 
     async def set_paused(self, server_id: str, paused: bool) -> None:
         async with self._lock(server_id):
@@ -161,6 +193,17 @@ class FakeDriver:
             guest = self._up(server_id)
             await self._work("suspend", server_id)
             self._become(guest, GuestState.SUSPENDED)
+
+    async def snapshot(self, server_id: str, upload: ImageUpload, stage: Stage) -> None:
+        if self._uploader is None:
+            raise Unsupported("this fake host was given no way to upload images")
+        async with self._lock(server_id):
+            guest = self._released(server_id)
+            await stage("copy")
+            await self._work("snapshot", server_id)
+            content = empty_qcow2(max(guest.spec.disk_gb, 1) << 30)
+            await stage("upload")
+            await self._uploader.upload(upload, len(content), _pieces(content))
 
     async def command(self, server_id: str, command: GuestCommand) -> None:
         said = _SAID.get(command.verb)
@@ -298,9 +341,14 @@ class FakeDriver:
         self._journal.change(guest, self._guests)
 
 
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
 def _describe(guest: FakeGuest) -> Guest:
     spec = guest.spec
     return Guest(
+        rescued=guest.rescued,
         server_id=spec.server_id,
         name=spec.name,
         state=guest.state,

@@ -18,7 +18,8 @@ SLACK = 1000
 
 class FakeGuest(msgspec.Struct, kw_only=True):
     """A guest that only exists here. ``lives`` counts its boots; ``booted_at`` is the last one, in microseconds; ``said`` is what
-    its console has on it beside what every boot says; ``paused``: it was when it was handed over."""
+    its console has on it beside what every boot says; ``paused``: it was when it was handed over;
+    ``rescued``: it was booted into a rescue system last."""
 
     spec: GuestSpec
     state: GuestState
@@ -27,6 +28,7 @@ class FakeGuest(msgspec.Struct, kw_only=True):
     booted_at: int = 0
     said: str = ""
     paused: bool = False
+    rescued: bool = False
 
 
 class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -40,6 +42,7 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     booted_at: int = 0
     said: str = ""
     paused: bool = False
+    rescued: bool = False
 
 
 class Journal:
@@ -74,6 +77,7 @@ class Journal:
                 booted_at=guest.booted_at,
                 said=guest.said,
                 paused=guest.paused,
+                rescued=guest.rescued,
             ),
             guests,
         )
@@ -131,3 +135,4 @@ def _apply(guests: dict[str, FakeGuest], line: _Line) -> None:
         guest.booted_at = line.booted_at
         guest.said = line.said
         guest.paused = line.paused
+        guest.rescued = line.rescued

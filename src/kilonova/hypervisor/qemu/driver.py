@@ -18,8 +18,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from kilonova.hypervisor.driver import Progress
-from kilonova.hypervisor.qemu import bridge, console, diagnostics, machine
+from kilonova.hypervisor.driver import ImageUploader, Progress, Stage
+from kilonova.hypervisor.qemu import bridge, cards, console, diagnostics, machine
 from kilonova.hypervisor.qemu.accelerator import find_accelerator
 from kilonova.hypervisor.qemu.command import disk_full
 from kilonova.hypervisor.qemu.configdrive import make_config_drive
@@ -29,18 +29,30 @@ from kilonova.hypervisor.qemu.instance import Instance
 from kilonova.hypervisor.qemu.launch import check
 from kilonova.hypervisor.qemu.process import find
 from kilonova.hypervisor.qemu.record import FILE, GuestRecord, Wanted, load
+from kilonova.hypervisor.qemu.rescue import equip_rescue, leave_rescue
 from kilonova.hypervisor.qemu.settings import QemuSettings
+from kilonova.hypervisor.qemu.snapshot import copy_root, pieces
 from kilonova.hypervisor.qemu.suspension import drop_memory, keep_memory, take_memory_back
 from kilonova.model.clock import Clock
 from kilonova.model.diagnostics import GuestDiagnostics
 from kilonova.model.errors import Conflict, HostFault, Misconfigured, NotFound, Stale, Unsupported
-from kilonova.model.guest import Capabilities, Guest, GuestCommand, GuestSpec, GuestState, HostResources, ImageTicket
+from kilonova.model.guest import (
+    Capabilities,
+    Guest,
+    GuestCommand,
+    GuestSpec,
+    GuestState,
+    HostResources,
+    ImageTicket,
+    ImageUpload,
+    Nic,
+)
 
 logger = logging.getLogger(__name__)
 
 FEATURES = [
     *("config-drive", "console-output", "graphical-console", "serial-console", "soft-shutdown"),
-    *("pause", "suspend", "nmi"),
+    *("pause", "suspend", "nmi", "rescue"),
 ]
 TRIM_SECONDS = 60.0
 ATTACH_AT_ONCE = 64
@@ -49,7 +61,15 @@ ATTACH_AT_ONCE = 64
 class QemuDriver:
     """Guests as QEMU processes below ``state_dir``. One driver at a time may own such a directory."""
 
-    def __init__(self, state_dir: Path, clock: Clock, fetcher: ImageFetcher, settings: QemuSettings) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        clock: Clock,
+        fetcher: ImageFetcher,
+        settings: QemuSettings,
+        uploader: ImageUploader | None = None,
+    ) -> None:
+        self._uploader = uploader
         self._state_dir = state_dir.absolute()
         self._directory = self._state_dir / "instances"
         self._clock = clock
@@ -82,7 +102,7 @@ class QemuDriver:
             accelerator=answer.accelerator,
             architecture=machine.architecture(),
             cpu_model=machine.cpu_model(),
-            features=list(FEATURES),
+            features=[*FEATURES, *(["snapshot"] if self._uploader is not None else [])],
             warning=answer.warning,
         )
 
@@ -141,10 +161,12 @@ class QemuDriver:
             if instance is not None:
                 await self._discard(instance)
 
-    async def power_on(self, server_id: str) -> None:
+    async def power_on(self, server_id: str, *, rescue: GuestSpec | None = None) -> None:
         async with self._verb(server_id):
             instance = self._released(server_id)
-            if instance.record.suspended:
+            if (instance.record.rescue is None) is not (rescue is None):
+                await self._exchange(instance, rescue)
+            elif instance.record.suspended:
                 await instance.shut_down(0)  # of a call that was interrupted; its processors stood
                 await self._run(instance)
             elif not instance.running:
@@ -164,7 +186,16 @@ class QemuDriver:
             instance = self._released(server_id)
             await instance.shut_down(0 if hard else grace)
             await drop_memory(instance, self._settings)
+            await leave_rescue(instance)
             await self._run(instance)
+
+    async def change_nics(self, server_id: str, nics: list[Nic]) -> None:
+        async with self._verb(server_id):
+            instance = self._released(server_id)
+            await cards.change(instance, nics, self._clock, self._settings)
+            spec = instance.record.spec
+            if spec.config_drive and not instance.running:  # a guest that runs has the old one open
+                await make_config_drive(instance.directory, spec, self._settings)
 
     async def set_paused(self, server_id: str, paused: bool) -> None:
         async with self._verb(server_id):
@@ -176,6 +207,19 @@ class QemuDriver:
             instance = self._released(server_id)
             if instance.state is not GuestState.SUSPENDED:
                 await keep_memory(self._up(server_id), self._clock, self._settings)
+
+    async def snapshot(self, server_id: str, upload: ImageUpload, stage: Stage) -> None:
+        if self._uploader is None:
+            raise Unsupported("this host was given no way to upload images")
+        async with self._verb(server_id):
+            instance = self._released(server_id)
+            await stage("copy")
+            copy = await copy_root(instance, self._clock, self._settings)
+            try:
+                await stage("upload")
+                await self._uploader.upload(upload, copy.stat().st_size, pieces(copy))
+            finally:
+                copy.unlink(missing_ok=True)
 
     async def command(self, server_id: str, command: GuestCommand) -> None:
         if command.verb != "nmi":
@@ -278,6 +322,18 @@ class QemuDriver:
             await bridge.plug(nic)
         progress("process")
         await instance.launch(self._accelerator)
+
+    async def _exchange(self, instance: Instance, rescue: GuestSpec | None) -> None:
+        """Boot a rescue system instead of the guest's own disk, or the other way round."""
+        await instance.shut_down(0)
+        await drop_memory(instance, self._settings)
+        if rescue is None:
+            await leave_rescue(instance)
+        else:
+            check(rescue)
+            base = await self._images.base(rescue.image) if rescue.image else None
+            await equip_rescue(instance, rescue, base, self._settings)
+        await self._run(instance)
 
     async def _run(self, instance: Instance) -> None:
         """A new process for a guest that has its disks, running at once."""

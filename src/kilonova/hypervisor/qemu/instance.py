@@ -88,7 +88,13 @@ class Instance:
 
     def describe(self) -> Guest:
         spec = self.record.spec
-        return Guest(server_id=spec.server_id, name=spec.name, state=self.state, epoch=spec.epoch)
+        return Guest(
+            server_id=spec.server_id,
+            name=spec.name,
+            state=self.state,
+            epoch=spec.epoch,
+            rescued=self.record.rescue is not None,
+        )
 
     @property
     def pid(self) -> int | None:
@@ -106,7 +112,7 @@ class Instance:
 
     async def launch(self, accelerator: str) -> None:
         """Start its process, processors stopped. After a failure (``HostFault``) no process is left."""
-        argv = command_line(self.record.spec, accelerator, self._settings)
+        argv = command_line(self.record.spec, accelerator, self._settings, rescued=self.record.rescue is not None)
         (self.directory / PID).unlink(missing_ok=True)
         await self.note(argv=argv, wanted=Wanted.UP)
         # Not in a thread, though it takes milliseconds: a call cancelled here would leave a process nobody holds.

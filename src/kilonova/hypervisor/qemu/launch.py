@@ -25,6 +25,7 @@ ROOT_DISK = "disk.qcow2"
 EPHEMERAL_DISK = "ephemeral.raw"
 SWAP_DISK = "swap.raw"
 CONFIG_DRIVE = "config.iso"
+RESCUE = "rescue"
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
@@ -51,15 +52,17 @@ def check(spec: GuestSpec) -> None:
             raise Invalid(f"port {nic.port_id} has no valid MAC address or MTU ({nic.mac!r}, {nic.mtu})")
 
 
-def disks(spec: GuestSpec) -> list[Disk]:
-    """The guest's disks in the order of their names there (vda, vdb, …)."""
-    found = [Disk(ROOT_DISK, "qcow2", "root", boot=True)]
+def disks(spec: GuestSpec, *, rescued: bool = False) -> list[Disk]:
+    """The guest's disks in the order of their names there (vda, vdb, …). A rescue system comes before its own."""
+    found = [Disk(ROOT_DISK, "qcow2", "root", boot=not rescued)]
+    if rescued:
+        found.insert(0, Disk(f"{RESCUE}/{ROOT_DISK}", "qcow2", "rescue", boot=True))
     if spec.ephemeral_gb:
         found.append(Disk(EPHEMERAL_DISK, "raw", "ephemeral"))
     if spec.swap_mb:
         found.append(Disk(SWAP_DISK, "raw", "swap"))
     if spec.config_drive:
-        found.append(Disk(CONFIG_DRIVE, "raw", "config", read_only=True))
+        found.append(Disk(f"{RESCUE}/{CONFIG_DRIVE}" if rescued else CONFIG_DRIVE, "raw", "config", read_only=True))
     return found
 
 
@@ -74,7 +77,17 @@ def tap_name(nic: Nic) -> str:
     return f"tap{prefix}"
 
 
-def command_line(spec: GuestSpec, accelerator: str, settings: QemuSettings) -> list[str]:
+def slots(spec: GuestSpec) -> list[int]:
+    """The root port of each network card: the same on every host, so that a guest can move between them."""
+    return [number if nic.slot is None else nic.slot for number, nic in enumerate(spec.nics)]
+
+
+def card_id(nic: Nic) -> str:
+    """What the guest's end of a network card is called in QEMU; its netdev is called ``net-`` and the same."""
+    return f"nic-{tap_name(nic)}"
+
+
+def command_line(spec: GuestSpec, accelerator: str, settings: QemuSettings, *, rescued: bool = False) -> list[str]:
     """QEMU's arguments. The processors are always stopped at first (``-S``): the monitor lets them go."""
     return [
         settings.binary,
@@ -92,10 +105,10 @@ def command_line(spec: GuestSpec, accelerator: str, settings: QemuSettings) -> l
         *_monitors(),
         *_serial_console(),
         *_display(spec),
-        *_root_ports(settings.root_ports),
+        *_root_ports(max(settings.root_ports, *(slot + 1 for slot in slots(spec)), 0)),
         *_small_devices(),
-        *(argument for disk in disks(spec) for argument in _disk(disk)),
-        *(argument for number, nic in enumerate(spec.nics) for argument in _nic(number, nic)),
+        *(argument for disk in disks(spec, rescued=rescued) for argument in _disk(disk)),
+        *(argument for slot, nic in zip(slots(spec), spec.nics, strict=True) for argument in _nic(slot, nic)),
     ]
 
 
@@ -157,10 +170,12 @@ def _disk(disk: Disk) -> list[str]:
     ]
 
 
-def _nic(number: int, nic: Nic) -> list[str]:
-    # No network boot ROM: loading it takes longer than the rest of the firmware.
-    card = f"virtio-net-pci,netdev=net{number},id=nic{number},mac={nic.mac},host_mtu={nic.mtu},romfile="
+def _nic(slot: int, nic: Nic) -> list[str]:
+    # Behind a root port, as nothing can be pulled out of the root bus itself. No network boot ROM: loading it takes longer than
+    # the rest of the firmware.
+    name = card_id(nic)
+    card = f"virtio-net-pci,bus=port{slot},netdev=net-{name},id={name},mac={nic.mac},host_mtu={nic.mtu},romfile="
     return [
-        *("-netdev", f"tap,id=net{number},ifname={tap_name(nic)},script=no,downscript=no,vhost=off"),
+        *("-netdev", f"tap,id=net-{name},ifname={tap_name(nic)},script=no,downscript=no,vhost=off"),
         *("-device", card),
     ]

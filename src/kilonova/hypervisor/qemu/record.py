@@ -5,6 +5,7 @@
     guest.json    this record
     disk.qcow2    its root disk, an overlay on a base image; ephemeral.raw and swap.raw if it has them
     config.iso    its config drive
+    rescue/       disk and config drive of the rescue system it boots, if it does
     console.log   what its serial console said, all its lives
     qemu.log      what QEMU itself said, its present life
     qemu.pid      there while QEMU runs, and after it only if it did not end in order
@@ -35,7 +36,8 @@ class GuestRecord(msgspec.Struct, frozen=True, kw_only=True):
     ``complete`` is False from the first moment of ``prepare`` until everything is there. ``released`` is
     written *before* the processors are let go, so a guest without it has certainly never run, while one
     with it may have. ``suspended``: its memory is kept in its root disk, and since then its processors have not run.
-    ``argv`` is how its process was started last, for people; it holds no secret.
+    ``rescue`` is what it boots instead of its own disk, with the files in ``rescue/``. ``argv`` is how
+    its process was started last, for people; it holds no secret.
     """
 
     spec: GuestSpec
@@ -43,6 +45,7 @@ class GuestRecord(msgspec.Struct, frozen=True, kw_only=True):
     released: bool = False
     wanted: Wanted = Wanted.UP
     suspended: bool = False
+    rescue: GuestSpec | None = None
     argv: list[str] = []
     layout: int = 1
 

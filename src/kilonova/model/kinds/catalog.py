@@ -5,19 +5,26 @@ from kilonova.model.kinds.command import CHANGE_PASSWORD, TRIGGER_CRASH_DUMP
 from kilonova.model.kinds.create import CREATE
 from kilonova.model.kinds.delete import DELETE
 from kilonova.model.kinds.evacuate import EVACUATE
+from kilonova.model.kinds.interfaces import ATTACH_INTERFACE, DETACH_INTERFACE
 from kilonova.model.kinds.live_migration import LIVE_MIGRATION
 from kilonova.model.kinds.pause import PAUSE, UNPAUSE
 from kilonova.model.kinds.power import REBOOT, START, STOP
+from kilonova.model.kinds.rebuild import REBUILD
+from kilonova.model.kinds.rescue import RESCUE, UNRESCUE
 from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
+from kilonova.model.kinds.shelve import SHELVE
+from kilonova.model.kinds.snapshot import CREATE_BACKUP, CREATE_IMAGE
 from kilonova.model.kinds.soft_delete import RESTORE, SOFT_DELETE
 from kilonova.model.kinds.suspend import RESUME, SUSPEND
 from kilonova.model.kinds.unshelve import SHELVE_OFFLOAD, UNSHELVE, UNSHELVE_IN_PLACE
 
 _ALL = (
     *(CREATE, DELETE, START, STOP, REBOOT),
+    *(SOFT_DELETE, RESTORE, REBUILD, RESCUE, UNRESCUE),
+    *(CREATE_IMAGE, CREATE_BACKUP, SHELVE),
     *(RESIZE, MIGRATE, CONFIRM, REVERT, EVACUATE, LIVE_MIGRATION),
     *(SHELVE_OFFLOAD, UNSHELVE, UNSHELVE_IN_PLACE),
-    *(SOFT_DELETE, RESTORE),
+    *(ATTACH_INTERFACE, DETACH_INTERFACE),
     *(PAUSE, UNPAUSE, SUSPEND, RESUME, CHANGE_PASSWORD, TRIGGER_CRASH_DUMP),
 )
 

@@ -5,6 +5,14 @@ from kilonova.model.kinds.create import SCHEDULE
 from kilonova.model.kinds.power import one_step
 from kilonova.model.server import PowerState, TaskState, VmState
 
+FORGET_IMAGE = Step(
+    name="forget_image",
+    performer=Performer.CONDUCTOR,
+    task_state=TaskState.UNSHELVING,
+    undo="none: the server is there, and the image does no harm",
+    forward_only=True,
+)
+
 SHELVE_OFFLOAD = Kind(
     name="shelveOffload",
     steps=(
@@ -40,6 +48,7 @@ UNSHELVE = Kind(
             if_host_lost=Remedy.RESCHEDULE,
             provides=True,
         ),
+        FORGET_IMAGE,
     ),
     vm_states=frozenset({VmState.SHELVED_OFFLOADED}),
     outcome=VmState.ACTIVE,
@@ -50,7 +59,7 @@ UNSHELVE = Kind(
 UNSHELVE_IN_PLACE = Kind(
     name="unshelve_in_place",
     action="unshelve",
-    steps=one_step("power_on", TaskState.UNSHELVING),
+    steps=(*one_step("power_on", TaskState.UNSHELVING), FORGET_IMAGE),
     vm_states=frozenset({VmState.SHELVED}),
     outcome=VmState.ACTIVE,
     power=PowerState.RUNNING,

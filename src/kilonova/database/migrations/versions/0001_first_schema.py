@@ -191,6 +191,19 @@ def upgrade() -> None:
         mysql_engine="InnoDB",
     )
     op.create_table(
+        "image_members",
+        sa.Column("image_id", sa.String(length=64), nullable=False),
+        sa.Column("member_id", sa.String(length=64), nullable=False),
+        sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("image_id", "member_id", name=op.f("pk_image_members")),
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+        mysql_engine="InnoDB",
+    )
+    op.create_index("ix_image_members_member", "image_members", ["member_id"], unique=False)
+    op.create_table(
         "images",
         sa.Column("seq", Sequence, autoincrement=True, nullable=False),
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -243,6 +256,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("description", LongText, nullable=False),
         sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("tags", Json(), nullable=False),
         sa.Column("extra", Json(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_projects")),
         sa.UniqueConstraint("domain_id", "name", name=op.f("uq_projects_domain_id_name")),
