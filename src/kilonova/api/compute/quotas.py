@@ -104,7 +104,7 @@ def _project(call: Call) -> str:
 def _user(call: Call) -> str | None:
     user_id = call.first("user_id")
     if user_id is not None and len(user_id) > _LONGEST_ID:
-        raise Invalid("Invalid input for query parameters user_id. It is too long.")
+        raise Invalid(f"User ID {user_id[:_LONGEST_ID]}… is not a valid user.")
     return user_id or None
 
 

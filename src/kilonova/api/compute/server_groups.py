@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
-from kilonova.api.compute.inputs import PRINTABLE_NAME, as_int, document, number, queries
+from kilonova.api.compute.inputs import LARGEST, PRINTABLE_NAME, as_int, document, number, queries
 from kilonova.api.compute.rules import ALL_SERVER_GROUPS
 from kilonova.api.paging import page
 from kilonova.database import server_groups
@@ -58,7 +58,7 @@ async def create(cloud: Deployment, call: Call) -> Reply:
     """An empty group; servers join it when they are created."""
     body: dict[str, Any] = call.body["server_group"]
     policy = GroupPolicy(body["policy"] if call.version >= _RULES_SINCE else body["policies"][0])
-    rules = {name: as_int(value, name, 1) for name, value in body.get("rules", {}).items()}
+    rules = {name: _at_least_one(value, name) for name, value in body.get("rules", {}).items()}
     if rules and policy is not GroupPolicy.ANTI_AFFINITY:
         raise Invalid("Only anti-affinity policy supports rules.")
     group = await cloud.database.run(
@@ -105,6 +105,16 @@ def _create_body(required: str, properties: dict[str, Schema]) -> Schema:
     return document(["server_group"], {"server_group": inner})
 
 
+_COUNT = {key: value for key, value in number(1).items() if key != "maximum"}  # Nova's schema has none either
+
+
+def _at_least_one(value: str | int, name: str) -> int:
+    """What ``_COUNT`` let pass. Raises ``Invalid`` for less than one, and for more than can be counted here."""
+    if not 1 <= int(value) <= LARGEST:
+        raise Invalid(f"{name} must be between 1 and {LARGEST}.")
+    return int(value)
+
+
 def _policies(words: list[str]) -> Schema:
     one: Schema = {"type": "array", "items": {"type": "string", "enum": words}, "minItems": 1, "maxItems": 1}
     return _create_body("policies", {"policies": one})
@@ -112,7 +122,7 @@ def _policies(words: list[str]) -> Schema:
 
 _POLICY: dict[str, Schema] = {
     "policy": {"type": "string", "enum": _ALL_WORDS},
-    "rules": document([], {"max_server_per_host": number(1)}),
+    "rules": document([], {"max_server_per_host": _COUNT}),
 }
 _CREATE = (
     Versioned(_policies(_HARD_WORDS), 0, _SOFT_SINCE - 1),
