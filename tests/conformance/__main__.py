@@ -30,7 +30,8 @@ def main() -> int:
         words = sys.argv[sys.argv.index("all") + 1 :]
         options = f' CONFORMANCE="{" ".join(words)}"' if words else ""
         bases = asked.base or list(tempest.BASES)
-        return 1 if everything.run(directory, bases, asked.seconds, options, _show) else 0
+        chosen = asked.suite or list(suites.SUITES)
+        return 1 if everything.run(directory, bases, chosen, asked.seconds, options, _show) else 0
     with JudgedCloud(directory).running() as cloud:
         if asked.part == "shapes":
             print(f"shapes: answers by status {shapes.run(cloud, asked.only)}")
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         part.add_argument(
             "--base", action="append", choices=tempest.BASES, help="lowest microversion; may be repeated"
         )
+    whole.add_argument("--suite", action="append", choices=suites.SUITES, help="only these clients; may be repeated")
     one.add_argument("--set", action="append", default=[], metavar="SECTION.OPTION=VALUE", help="for tempest.conf")
     made = parts.add_parser("shapes", help="requests made out of Nova's schemas")
     made.add_argument("--only", help="a part of method, path or body")

@@ -10,6 +10,7 @@ from tests.conformance.coverage import MISSING, STATES, Operation
 from tests.conformance.judged_cloud import ROOT
 from tests.conformance.judgement import Judgement
 from tests.conformance.outcomes import Outcome, summary
+from tests.conformance.suites import SUITES
 
 FILE = ROOT / "docs" / "conformance.md"
 _PACKAGES = ("nova", "tempest", "openstacksdk", "python-openstackclient", "python-novaclient")
@@ -62,6 +63,10 @@ def _suites(suites: list[tuple[str, list[Outcome]]]) -> Iterator[str]:
         counted = summary(outcomes)
         yield f"| {title} | {counted['passed']} | {counted['failed']} | {counted['skipped']} |"
     yield ""
+    left_out = [suite.title for suite in SUITES.values() if suite.title not in dict(suites)]
+    if left_out:
+        yield f"Not run: {'; '.join(left_out)}."
+        yield ""
     yield "Skipped, with the suites' own reasons:"
     yield ""
     reasons: dict[str, Counter[str]] = {}

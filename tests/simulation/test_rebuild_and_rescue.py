@@ -89,7 +89,7 @@ async def test_the_answer_by_microversion(world: World, client: Client) -> None:
         ("2.56", {"user_data": "YQ=="}, 400),
         ("2.57", {"user_data": "not base64"}, 400),
         ("2.57", {"personality": []}, 400),
-        ("2.1", {"personality": [{"path": "/a", "contents": "no base64"}]}, 400),
+        ("2.1", {"personality": [{"path": "/a", "contents": "no base64!"}]}, 400),
         ("2.100", {"preserve_ephemeral": True}, 400),
         ("2.100", {"metadata": {f"k{n}": "v" for n in range(200)}}, 403),
     ],
