@@ -51,8 +51,6 @@ async def show_defaults(cloud: Deployment, call: Call) -> Reply:
 async def update(cloud: Deployment, call: Call) -> Reply:
     """Set limits; below what is in use, or for a user above the project's, only with ``force``."""
     user_id = _user(call)
-    if user_id is not None and len(user_id) > _LONGEST_ID:
-        raise Invalid(f"User ID {user_id[:_LONGEST_ID]}… is not a valid user.")
     body = dict(call.body["quota_set"])
     force = as_bool(body.pop("force", False))
     limits = await cloud.database.run(
@@ -105,7 +103,10 @@ def _project(call: Call) -> str:
 
 
 def _user(call: Call) -> str | None:
-    return call.first("user_id") or None
+    user_id = call.first("user_id")
+    if user_id is not None and len(user_id) > _LONGEST_ID:
+        raise Invalid(f"User ID {user_id[:_LONGEST_ID]}… is not a valid user.")
+    return user_id or None
 
 
 def _limits_and_use(
