@@ -76,8 +76,13 @@ def _servers(rows: Sequence[Server], seen: Seen) -> Iterator[Finding]:
             yield _finding("task_state", server, f"its task_state is still {server.task_state!r}")
         if server.vm_state == VmState.ERROR and server.fault is None:
             yield _finding("fault_missing", server, "it is in ERROR and does not say why")
-        copy = here.pop((server.resized_from or {}).get("host", ""), None)
-        if server.vm_state == VmState.RESIZED and (copy is None or copy.state not in _OFF):
+        came_from = (server.resized_from or {}).get("host", server.host)
+        copy = None if came_from == server.host else here.pop(str(came_from), None)
+        if (
+            server.vm_state == VmState.RESIZED
+            and came_from != server.host
+            and (copy is None or copy.state not in _OFF)
+        ):
             yield _finding("no_way_back", server, f"it may be reverted, and its copy is {copy and copy.state}")
         if len(here) > 1:
             yield _finding("guest_twice", server, f"it has guests on {', '.join(here)}")

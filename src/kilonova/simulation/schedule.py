@@ -102,6 +102,7 @@ def draw(seed: int) -> Schedule:
     asked = _operations(source, servers)
     faults = _faults(source, sorted(operation.at for operation in asked))
     moving = Random(f"{seed} moves")
+    roomy = 8 if moving.random() < 0.6 else 0  # or most moves would fit nowhere
     asked += _moves(moving, servers)
     evacuations, outages = _evacuations(moving, asked)
     living = Random(f"{seed} lives")
@@ -114,7 +115,7 @@ def draw(seed: int) -> Schedule:
         faults=tuple(sorted([*faults, *outages], key=lambda fault: fault.at)),
         skews={name: round(source.uniform(-0.4, 0.4), 3) if skewed else 0.0 for name in CONTROL}
         | {name: round(source.uniform(-30, 30), 3) if skewed else 0.0 for name in HOSTS},
-        slots_of_host=source.choice((1, 2, 3, 8, 8)),
+        slots_of_host=max(roomy, source.choice((1, 2, 3, 8, 8))),
         quota=source.choice((2, 4, 10, 10, 10)),
         distance=source.choice((1.0, 1.0, 10.0, 40.0)),
         pace=source.choice((0.05, 0.3, 1.0, 4.0)),

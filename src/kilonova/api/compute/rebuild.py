@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 from kilonova.api.compute import boot, personality, server_schemas, server_views
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.features import look
-from kilonova.api.compute.inputs import as_bool
+from kilonova.api.compute.inputs import as_address, as_bool
 from kilonova.api.compute.links import resource_links
 from kilonova.api.compute.submission import Intent, submit
 from kilonova.database import keypairs, server_groups, servers
@@ -39,17 +39,18 @@ async def rebuild(cloud: Deployment, call: Call) -> Reply:
     await look(cloud, call, REBUILD)
     _refuse_what_we_lack(body)
     boot.check_user_data(body)
+    files = personality.files(body)
     limit = cloud.config.quota.metadata_items
     if 0 <= limit < len(body.get("metadata", {})):
         raise Forbidden("Maximum number of metadata items exceeds quota limit.")
     image = await boot.find_image(cloud, call, body["imageRef"])
-    files = personality.files(body)
     password = body.get("adminPass") or cloud.ids.short(12)
     shown: list[tuple[Server, list[str]]] = []
 
     def plan(connection: Connection, server: Server) -> Intent:
         boot.check_fit(msgspec.convert(server.flavor, Flavor), image)
         personality.check_quota(connection, cloud, server.project_id, files)
+        # As with Nova, files are those of this request: the new disk has none of the old one's.
         values = {**_settings(connection, call, body, image), "personality": files or None}
 
         def admitted(action: Action) -> None:
@@ -77,7 +78,7 @@ def _settings(connection: Connection, call: Call, body: dict[str, Any], image: I
     values = {column: body[key] for key, column in _SETTINGS.items() if key in body}
     for address in ("access_ip_v4", "access_ip_v6"):
         if address in values:
-            values[address] = values[address] or None
+            values[address] = as_address(values[address])
     if "name" in body:
         values["name"] = body["name"].strip()
     if "key_name" in body:

@@ -163,7 +163,7 @@ def _update(version: int) -> Schema:
     if version >= 90:
         properties["hostname"] = _HOSTNAME if version < 94 else _FQDN
     if version >= 104:
-        properties["pinned_availability_zone"] = {"anyOf": [NAME, {"type": "null"}]}
+        properties["pinned_availability_zone"] = {**_TEXT_OR_NULL, "minLength": 1}
     return {
         "type": "object",
         "properties": {"server": {"type": "object", "properties": properties, "additionalProperties": False}},
