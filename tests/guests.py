@@ -15,7 +15,7 @@ from tests.clouds import Client, Cloud, eventually
 from tests.contract.hypervisors import guest_image
 
 READY = "kilonova-guest ready:"
-NETWORKS = {"knt0": "10.223.0.0/24", "knt1": "10.224.0.0/24", "knt2": "10.225.0.0/24"}
+NETWORKS = {"knt0": "10.223.0.0/24", "knt1": "10.224.0.0/24", "knt2": "10.225.0.0/24", "knt3": "10.226.0.0/24"}
 """A bridge and its addresses for each deployment that may run at the same time."""
 
 

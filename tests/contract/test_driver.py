@@ -12,7 +12,7 @@ import pytest
 from kilonova.hypervisor.driver import Driver
 from kilonova.hypervisor.fake.driver import FakeDriver
 from kilonova.image.inspect import HEADER_BYTES, TAIL_BYTES, inspect
-from kilonova.model.errors import Conflict, NotFound, Stale, Unsupported
+from kilonova.model.errors import Conflict, HostFault, NotFound, Stale, Unsupported
 from kilonova.model.guest import GuestCommand, GuestState, ImageTicket, ImageUpload
 from tests.contract.hypervisors import (
     READY,
@@ -473,3 +473,52 @@ async def test_a_cancelled_preparation_is_found_by_the_next(world: World) -> Non
 
 async def len_is_one(world: World) -> bool:
     return len(await world.driver.list_guests()) == 1
+
+
+async def test_a_guest_that_is_off_gets_another_size(world: World) -> None:
+    server = await running(world, 17)
+    driver, larger = world.driver, world.spec(17, epoch=6, memory_mb=256, disk_gb=2, in_place=True)
+    await console_has(driver, server, READY)
+    with pytest.raises(Conflict):
+        await driver.prepare(larger, silent)
+    assert await state_of(driver, server) is GuestState.RUNNING
+    await driver.power_off(server, 0)
+    for _ in range(2):
+        await driver.prepare(larger, silent)
+        assert await state_of(driver, server) is GuestState.PREPARED
+    with pytest.raises(Stale):
+        await driver.prepare(world.spec(17, epoch=5, in_place=True), silent)
+    again = world.spec(17, epoch=7, in_place=True)
+    await driver.prepare(again, silent)
+    assert await state_of(driver, server) is GuestState.PREPARED
+    await driver.release(server)
+    assert await state_of(driver, server) is GuestState.RUNNING
+    await console_has(driver, server, READY, times=2)
+    with pytest.raises(HostFault):
+        await driver.prepare(world.spec(18, in_place=True), silent)
+
+
+async def test_a_running_guest_is_handed_over_or_the_driver_says_that_it_cannot(world: World) -> None:
+    server = await running(world)
+    if not isinstance(world.driver, FakeDriver):
+        with pytest.raises(Unsupported):
+            await world.driver.move(server, "")
+        assert await state_of(world.driver, server) is GuestState.RUNNING
+        return
+    other = FakeWorld(world.directory / "elsewhere").driver
+    await other.start()
+    await other.prepare(world.spec(epoch=6, incoming=True), silent)
+    waiting = await other.show_guest(server)
+    assert waiting is not None and waiting.state is GuestState.PREPARED and waiting.incoming
+    for _ in range(2):
+        await world.driver.move(server, waiting.incoming)
+        assert await state_of(world.driver, server) is GuestState.MOVED
+        assert await state_of(other, server) is GuestState.PREPARED
+    await world.driver.release(server)
+    assert await state_of(world.driver, server) is GuestState.RUNNING
+    await world.driver.move(server, waiting.incoming)
+    await other.release(server)
+    assert await state_of(other, server) is GuestState.RUNNING
+    await world.driver.destroy(server)
+    assert await state_of(world.driver, server) is None
+    await other.stop()

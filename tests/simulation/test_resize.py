@@ -1,10 +1,12 @@
 """Resize and cold migration through every sub-service: who runs where, what is claimed and charged, and every way back."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kilonova.database.flavors import seed_flavors
 from kilonova.hypervisor.fake.settings import Fault
 from kilonova.model.guest import GuestState
 from tests.simulation.moves import LARGE, act, all_is_well, claims, comes_back, guests, history, used
@@ -248,10 +250,7 @@ async def test_a_hypervisor_that_cannot_says_so_before_anything_changes(
 
     server_id, _, _ = await booted(world, client)
 
-    def cannot(connection: Any, server: Any, feature: str, fault: type[Exception]) -> None:
-        raise fault(feature)
-
-    monkeypatch.setattr(server_moves.features, "require", cannot)
+    monkeypatch.setattr(server_moves.features, "has", lambda *given: False)
     await act(client, server_id, "resize", {"flavorRef": LARGE}, code=409)
     await act(client, server_id, "migrate", code=409, token="admin")
     assert await used(world) == {"instances": 1, "cores": 1, "ram": 512}
@@ -280,3 +279,57 @@ async def test_a_lost_word_on_the_arrival_runs_nothing_twice(
     await until_running(world, destination, server_id)
     assert await guests(world, server_id) == {source: OFF, destination: RUNNING}
     await all_is_well(world)
+
+
+async def alone(tmp_path: Path) -> tuple[World, Client, str]:
+    """A world of one host, where a server may be resized, and a server that runs there."""
+    world = World(tmp_path, hosts=1, moves={"allow_resize_to_same_host": True})
+    await world.start()
+    await world.database.run(seed_flavors, world.clock.now())
+    client = Client(world)
+    server_id = await client.boot()
+    await client.until(server_id, "ACTIVE")
+    await until_running(world, "host1", server_id)
+    return world, client, server_id
+
+
+async def memory(world: World, server_id: str) -> int:
+    """MiB of the guest on the one host."""
+    return world.drivers["host1"]._guests[server_id].spec.memory_mb
+
+
+@pytest.mark.parametrize(("end", "code", "ram"), [("confirmResize", 204, 2048), ("revertResize", 202, 512)])
+async def test_a_resize_may_stay_on_its_host(tmp_path: Path, end: str, code: int, ram: int) -> None:
+    world, client, server_id = await alone(tmp_path)
+    try:
+        await act(client, server_id, "resize", {"flavorRef": LARGE})
+        await client.until(server_id, "VERIFY_RESIZE")
+        await until_running(world, "host1", server_id)
+        assert await memory(world, server_id) == 2048
+        await asyncio.sleep(2.5 * world.config.compute.reconcile_interval)
+        assert await guests(world, server_id) == {"host1": RUNNING}
+        await all_is_well(world)
+        await act(client, server_id, end, code=code)
+        await client.until(server_id, "ACTIVE")
+        assert await guests(world, server_id) == {"host1": RUNNING}
+        assert (await memory(world, server_id), (await used(world))["ram"]) == (ram, ram)
+        await all_is_well(world)
+        assert (await client("DELETE", f"/servers/{server_id}")).status_code == 204
+        await client.until_gone(server_id)
+        await nothing_left(world)
+    finally:
+        await world.stop()
+
+
+async def test_a_resize_in_place_that_fails_destroys_nothing(tmp_path: Path) -> None:
+    world, client, server_id = await alone(tmp_path)
+    try:
+        world.drivers["host1"].inject(Fault(verb="prepare"))
+        await act(client, server_id, "resize", {"flavorRef": LARGE})
+        await client.until(server_id, "ACTIVE")
+        await until_running(world, "host1", server_id)
+        assert await memory(world, server_id) == 512
+        assert await claims(world, server_id) == {"host1": True}
+        await all_is_well(world)
+    finally:
+        await world.stop()

@@ -215,6 +215,8 @@ class Agent:
             raise asyncio.CancelledError
         task.uncancel()
         guest = await self.driver.show_guest(run.asked.server_id)
+        if run.in_place:
+            return  # what is here is also what the server goes back to
         if run.asked.step in PREPARING and (guest is None or guest.state is GuestState.PREPARED):
             await self.driver.destroy(run.asked.server_id)
 

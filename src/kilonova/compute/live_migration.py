@@ -28,34 +28,37 @@ async def receive(run: StepRun, tools: Tools) -> None:
 async def transfer(run: StepRun, tools: Tools) -> None:
     """Send the guest. Once it is handed over it stands here, and goes on only if the move fails after all."""
     with run.timeline.span("transfer"):
-        moving: asyncio.Future[None] | None = None
+        if await run.wish(MoveProgress()) == Wish.ABORT:
+            raise _aborted()
+        ticket = str(run.asked.work.get("ticket", ""))
+        moving = asyncio.ensure_future(tools.driver.move(run.asked.server_id, ticket))
         try:
-            while moving is None or not moving.done():
-                wish = await run.wish(MoveProgress())
-                if wish == Wish.ABORT:
-                    raise HostFault("The live migration was aborted by an operator.", retry=False)
-                if wish == Wish.FORCE_COMPLETE and moving is not None:
-                    await tools.driver.set_paused(run.asked.server_id, True)
-                if moving is None:
-                    ticket = str(run.asked.work.get("ticket", ""))
-                    moving = asyncio.ensure_future(tools.driver.move(run.asked.server_id, ticket))
-                await _until(moving, tools)
-            await moving
-        finally:
-            if moving is not None and not moving.done():
-                moving.cancel()
-                await asyncio.gather(moving, return_exceptions=True)
+            await _see_through(run, tools, moving)
+        except (Exception, asyncio.CancelledError):
+            moving.cancel()
+            await asyncio.gather(moving, return_exceptions=True)
+            raise
     await run.finish()
 
 
-async def _until(moving: asyncio.Future[None], tools: Tools) -> None:
-    """Until it has ended, or it is time to ask again."""
-    pause = asyncio.ensure_future(tools.clock.sleep(_ASK_EVERY))
-    try:
+async def _see_through(run: StepRun, tools: Tools, moving: asyncio.Future[None]) -> None:
+    """Until the guest is handed over, or an operator wishes otherwise."""
+    while True:
+        pause = asyncio.ensure_future(tools.clock.sleep(_ASK_EVERY))
         await asyncio.wait((moving, pause), return_when=asyncio.FIRST_COMPLETED)
-    finally:
         pause.cancel()
-        await asyncio.gather(pause, return_exceptions=True)
+        if moving.done():
+            await moving
+            return
+        wish = await run.wish(MoveProgress())
+        if wish == Wish.ABORT:
+            raise _aborted()
+        if wish == Wish.FORCE_COMPLETE:
+            await tools.driver.set_paused(run.asked.server_id, True)
+
+
+def _aborted() -> HostFault:
+    return HostFault("The live migration was aborted by an operator.", retry=False)
 
 
 async def settle(run: StepRun, tools: Tools) -> None:

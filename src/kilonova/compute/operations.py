@@ -5,7 +5,7 @@ from kilonova.compute.command import crash_dump, set_password
 from kilonova.compute.destroy import destroy
 from kilonova.compute.interfaces import plug, unplug
 from kilonova.compute.live_migration import keep, receive, settle, transfer
-from kilonova.compute.move import arrive, come_back, depart, stay
+from kilonova.compute.move import arrive, come_back, depart, destroy_copy, stay
 from kilonova.compute.pause import pause, resume, suspend, unpause
 from kilonova.compute.power import power_off, power_on, put_away, reboot
 from kilonova.compute.rebuild import rebuild
@@ -16,7 +16,7 @@ from kilonova.compute.tools import Operation
 OPERATIONS: dict[str, Operation] = {
     "build": build,
     "destroy": destroy,
-    "destroy_copy": destroy,
+    "destroy_copy": destroy_copy,
     "depart": depart,
     "arrive": arrive,
     "stay": stay,

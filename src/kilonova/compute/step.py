@@ -55,6 +55,12 @@ class StepRun:
         self.finishing = False  # its end is with the conductor: from here on only the verdict decides
         self.timeline = Timeline(clock, "nova-compute", host)
 
+    @property
+    def in_place(self) -> bool:
+        """Whether it is part of a move that ends on the host where it begins."""
+        source = self.asked.work.get("source")
+        return source is not None and source == self.asked.work.get("destination")
+
     async def begin(self, delivery: Delivery | None, patience: float) -> StepGranted | None:
         """Take the lease; None if the step is somebody else's by now."""
         if delivery is not None:

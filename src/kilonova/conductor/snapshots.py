@@ -5,11 +5,12 @@ The image of a shelved server goes when the server is made of it again, or is de
 
 from typing import Any
 
+import msgspec
 import structlog
 
 from kilonova.database import actions, servers
 from kilonova.database.connection import Database
-from kilonova.image.protocol import ImageService
+from kilonova.image.protocol import ImageService, NewImage
 from kilonova.model.action import Action
 from kilonova.model.errors import KilonovaError, Unavailable
 
@@ -27,9 +28,9 @@ class Snapshots:
 
     async def settle(self, action: Action) -> dict[str, Any]:
         """The step. Raises what the host said went wrong."""
-        image_id = action.input["image"]["id"]
-        if not await self._images.uploaded(image_id):
-            await self._images.discard(image_id)
+        image = msgspec.convert(action.input["image"], NewImage)
+        if not await self._images.uploaded(image.id):
+            await self._forget(image)
             failure = action.work.get("failure", {})
             raise KilonovaError(failure.get("message") or _SILENT, details=failure.get("details", ""))
         if "rotation" in action.input:
@@ -41,6 +42,11 @@ class Snapshots:
         kept = await self._images.backups(action.server_id, action.input["backup_type"])
         for image_id in kept[action.input["rotation"] :]:
             await self._images.discard(image_id)
+
+    async def _forget(self, image: NewImage) -> None:
+        """Delete its record. Made first if it is not there: its id is used then, and nobody who is late makes it any more."""
+        await self._images.reserve(image)
+        await self._images.discard(image.id)
 
     async def forget(self, action: Action) -> dict[str, Any]:
         """The step ``forget_image``: what a shelved server was made of again is not needed any more."""
@@ -56,11 +62,12 @@ class Snapshots:
 
     async def clear(self, server_id: str) -> None:
         """Delete the records of images that were to be made of a server, and have no bytes as their actions were ended."""
-        for image_id in await self._database.run(actions.images_not_made, server_id):
+        for record in await self._database.run(actions.images_not_made, server_id):
+            image = msgspec.convert(record, NewImage)
             try:
-                if not await self._images.uploaded(image_id):
-                    await self._images.discard(image_id)
+                if not await self._images.uploaded(image.id):
+                    await self._forget(image)
             except Unavailable:
                 raise
             except KilonovaError as error:
-                log.warning("image without data left", image=image_id, server=server_id, error=error.message)
+                log.warning("image without data left", image=image.id, server=server_id, error=error.message)

@@ -56,14 +56,14 @@ def last_epoch(connection: Connection, server_id: str) -> int:
     return -1 if highest is None else int(highest)
 
 
-def images_not_made(connection: Connection, server_id: str) -> list[str]:
-    """The images that actions on a server were to make, and that those which did not succeed may have left behind."""
+def images_not_made(connection: Connection, server_id: str) -> list[dict[str, Any]]:
+    """What actions on a server that did not succeed may have left: images (``image.protocol.NewImage`` as plain data)."""
     query = sa.select(_a.input).where(
         _a.server_id == server_id,
         _a.kind.in_(("createImage", "createBackup", "shelve")),
         _a.state.in_((ActionState.FAILED, ActionState.UNDONE)),
     )
-    return [row.input["image"]["id"] for row in connection.execute(query)]
+    return [row.input["image"] for row in connection.execute(query)]
 
 
 def of_request(connection: Connection, request_id: str) -> list[Action]:

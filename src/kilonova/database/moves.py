@@ -133,7 +133,7 @@ def confirming(connection: Connection, server: Server, now: int) -> dict[str, An
     """A confirmation was asked for: what it begins with."""
     before = server.resized_from or {}
     server_migrations.change_of_action(connection, before["move"], now=now, status=str(MigrationStatus.CONFIRMING))
-    return {"move": before["move"], "source": before["host"]}
+    return {"move": before["move"], "source": before["host"], "destination": server.host}
 
 
 def confirmed(connection: Connection, action: Action, now: int) -> dict[str, Any]:

@@ -33,7 +33,8 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
 def guest_spec(server: Server, epoch: int = 0, action: Action | None = None) -> GuestSpec:
     """The server as a hypervisor is told of it, or as ``action`` will have it; the image ticket comes when the build begins."""
     work = {} if action is None else action.work
-    flavor = server.flavor if action is None else flavor_after(server, action.input)
+    onward = action is not None and not KINDS[action.kind].undoes(action.step)
+    flavor = flavor_after(server, action.input) if action is not None and onward else server.flavor
     return GuestSpec(
         server_id=server.id,
         name=server.name,

@@ -66,7 +66,11 @@ class Driver(Protocol):
         ...
 
     async def prepare(self, spec: GuestSpec, progress: Progress) -> None:
-        """Make the guest ready, processors stopped. If ``spec.epoch`` is below the stored one: ``Stale``."""
+        """Make the guest ready, processors stopped. If ``spec.epoch`` is below the stored one: ``Stale``.
+
+        ``in_place`` it is made of the one that is off here (``HostFault`` if there is none): its disk stays, and grows if
+        it has to. A failure leaves that one as it is or as the spec says, so that another such call can make it anything.
+        """
         ...
 
     async def release(self, server_id: str) -> None:

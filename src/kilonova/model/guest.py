@@ -77,7 +77,8 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     image's own virtual size. ``epoch`` is the fence of the action that prepares it: a driver stores it and
     a later, staler preparation can be told from its successor's. ``properties`` are the image's. ``stays_off``: it is not to run
     when it is released, but to be off, like a server that was stopped before it was moved. ``incoming``: it goes on with the
-    memory of a running guest that is sent to it, paused if ``stays_paused``.
+    memory of a running guest that is sent to it, paused if ``stays_paused``. ``in_place``: it takes over the disk of the
+    server's guest that is off on the same host, in its own size.
     """
 
     server_id: str
@@ -107,6 +108,7 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     stays_off: bool = False
     stays_paused: bool = False
     incoming: bool = False
+    in_place: bool = False
 
 
 class GuestState(StrEnum):

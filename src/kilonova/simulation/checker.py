@@ -11,12 +11,21 @@ from kilonova.database.tables import actions, ports, servers
 from kilonova.model.action import ActionState
 from kilonova.model.finding import Finding
 from kilonova.model.guest import GuestState
+from kilonova.model.kinds.soft_delete import SOFT_DELETE
 from kilonova.model.server import Server, VmState
 from kilonova.simulation.clients import Promise
 from kilonova.simulation.hypervisor import Machine
+from kilonova.simulation.images import Shelved
 
 _NO_ACTION = ("delete", "abort")  # a delete may find another one at work; an abort is a word to an action that runs
 _OFF = (GuestState.OFF, GuestState.CRASHED)
+_STATES_OF: Mapping[str, tuple[GuestState, ...]] = {
+    VmState.PAUSED: (GuestState.PAUSED,),
+    VmState.SUSPENDED: (GuestState.SUSPENDED,),
+    VmState.RESCUED: (GuestState.RUNNING, *_OFF),
+    VmState.SHELVED: _OFF,
+    VmState.SOFT_DELETED: _OFF,
+}
 _SETTLED = (GuestState.RUNNING, *_OFF)
 
 
@@ -25,6 +34,7 @@ class Seen(msgspec.Struct, frozen=True):
 
     machines: Mapping[str, Machine]
     promises: Sequence[Promise]
+    images: Mapping[str, Shelved] = {}
 
 
 def check(connection: Connection, seen: Seen, now: int) -> list[Finding]:
@@ -37,6 +47,7 @@ def check(connection: Connection, seen: Seen, now: int) -> list[Finding]:
         *_servers(rows, seen),
         *_guests(by_id, seen),
         *_ports(connection, rows),
+        *_images(connection, by_id, seen),
         *_promises(connection, by_id, seen),
     ]
 
@@ -65,8 +76,13 @@ def _servers(rows: Sequence[Server], seen: Seen) -> Iterator[Finding]:
             yield _finding("task_state", server, f"its task_state is still {server.task_state!r}")
         if server.vm_state == VmState.ERROR and server.fault is None:
             yield _finding("fault_missing", server, "it is in ERROR and does not say why")
-        copy = here.pop((server.resized_from or {}).get("host", ""), None)
-        if server.vm_state == VmState.RESIZED and (copy is None or copy.state not in _OFF):
+        came_from = (server.resized_from or {}).get("host", server.host)
+        copy = None if came_from == server.host else here.pop(str(came_from), None)
+        if (
+            server.vm_state == VmState.RESIZED
+            and came_from != server.host
+            and (copy is None or copy.state not in _OFF)
+        ):
             yield _finding("no_way_back", server, f"it may be reverted, and its copy is {copy and copy.state}")
         if len(here) > 1:
             yield _finding("guest_twice", server, f"it has guests on {', '.join(here)}")
@@ -84,6 +100,12 @@ def _servers(rows: Sequence[Server], seen: Seen) -> Iterator[Finding]:
             yield _finding(
                 "resized_not_there", server, f"it was moved to {server.host}, its guest is {state or 'missing'}"
             )
+        if server.vm_state in _STATES_OF and state not in _STATES_OF[server.vm_state]:
+            yield _finding(
+                "guest_astray", server, f"it is {server.vm_state} on {server.host}, its guest is {state or 'missing'}"
+            )
+        if guest is not None and guest.rescued and server.vm_state in (VmState.ACTIVE, VmState.PAUSED):
+            yield _finding("still_rescued", server, f"it is {server.vm_state}, its guest boots a rescue system")
         if server.vm_state == VmState.STOPPED and state is not None and state not in _OFF:
             yield _finding("stopped_not_off", server, f"it is SHUTOFF on {server.host}, its guest is {state}")
         if server.vm_state == VmState.STOPPED and state is None:
@@ -122,6 +144,7 @@ def _promises(connection: Connection, by_id: Mapping[str, Server], seen: Seen) -
         (row.server_id, row.request_id)
         for row in connection.execute(select(actions.c.server_id, actions.c.request_id))
     }
+    back = _brought_back(connection, seen)
     for promise in seen.promises:
         server = by_id.get(promise.server_id)
         what = f"'{promise.kind}' of {promise.server_id} ({promise.request_id})"
@@ -129,10 +152,37 @@ def _promises(connection: Connection, by_id: Mapping[str, Server], seen: Seen) -
             yield Finding(
                 kind="promise_lost", subject=promise.server_id, message=f"{what} was accepted; no such server"
             )
-        elif promise.kind == "delete" and server.deleted_at is None:
+        elif promise.kind == "delete" and server.deleted_at is None and server.id not in back:
             yield _finding("promise_broken", server, f"{what} was accepted, and the server is still there")
         elif promise.kind not in _NO_ACTION and (promise.server_id, promise.request_id) not in known:
             yield _finding("promise_lost", server, f"{what} was accepted, and there is no such action")
+
+
+def _brought_back(connection: Connection, seen: Seen) -> set[str]:
+    """Servers whose delete was taken back, or was for the time being only and failed."""
+    query = select(actions.c.server_id).where(
+        actions.c.kind == SOFT_DELETE.name, actions.c.state != ActionState.SUCCEEDED
+    )
+    failed = {row.server_id for row in connection.execute(query)}
+    return failed | {promise.server_id for promise in seen.promises if promise.kind in ("restore", "reset")}
+
+
+def _images(connection: Connection, by_id: Mapping[str, Server], seen: Seen) -> Iterator[Finding]:
+    """No image stays without its bytes. What an administrator's reset has cut off goes with its server at the latest."""
+    cut_off = {
+        row.input["image"]["id"]
+        for row in connection.execute(
+            select(actions.c.input, actions.c.server_id).where(
+                actions.c.kind.in_(("createImage", "createBackup", "shelve")), actions.c.state == ActionState.UNDONE
+            )
+        )
+        if by_id[row.server_id].deleted_at is None
+    }
+    for image_id, image in seen.images.items():
+        if not image.deleted and not image.uploaded and image_id not in cut_off:
+            yield Finding(
+                kind="image_half_made", subject=image_id, message="an image of a server that never got its bytes"
+            )
 
 
 def _finding(kind: str, server: Server, message: str) -> Finding:

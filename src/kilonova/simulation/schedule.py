@@ -16,6 +16,12 @@ FAULTS_UNTIL = 24.0
 _MOVES = ("grow", "shrink", "migrate", "live", "live", "shelve")
 _ENDS = {"confirm": 6, "revert": 6, "abort": 3, "unshelve": 6, "offload": 2, "delete": 1, "stop": 2}
 _VERBS = ("prepare", "release", "destroy", "power_on", "power_off", "reboot")
+_VERBS_OF_LIVES = ("set_paused", "suspend", "snapshot", "power_on", "power_off", "prepare")
+_WAYS = (
+    *(("pause", "unpause"), ("pause", "image", "unpause"), ("suspend", "resume"), ("suspend", "reboot")),
+    *(("rescue", "unrescue"), ("stop", "rebuild", "start"), ("rebuild",), ("image",), ("backup", "backup")),
+    *(("delete", "restore"), ("delete", "restore"), ("shelve", "unshelve"), ("reset", "rebuild"), ("delete",)),
+)
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +79,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """A whole world to be. ``skews``: seconds by which each process's wall clock is off.
 
-    ``distance`` stretches every trip to the database and over the bus, ``pace`` is the most seconds an ordinary verb takes.
+    ``distance`` stretches every trip to the database and over the bus, ``pace`` is the most seconds an ordinary verb takes;
+    ``reclaim`` is how long a deleted server can be restored (0: it is deleted at once).
     """
 
     seed: int
@@ -84,6 +91,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     quota: int
     distance: float
     pace: float
+    reclaim: float = 0.0
 
 
 def draw(seed: int) -> Schedule:
@@ -94,8 +102,12 @@ def draw(seed: int) -> Schedule:
     asked = _operations(source, servers)
     faults = _faults(source, sorted(operation.at for operation in asked))
     moving = Random(f"{seed} moves")
+    roomy = 8 if moving.random() < 0.6 else 0  # or most moves would fit nowhere
     asked += _moves(moving, servers)
     evacuations, outages = _evacuations(moving, asked)
+    living = Random(f"{seed} lives")
+    asked += _lives(living, servers + 10)
+    faults += _ailments(living)
     operations = sorted([*asked, *evacuations], key=lambda operation: operation.at)
     return Schedule(
         seed=seed,
@@ -103,10 +115,11 @@ def draw(seed: int) -> Schedule:
         faults=tuple(sorted([*faults, *outages], key=lambda fault: fault.at)),
         skews={name: round(source.uniform(-0.4, 0.4), 3) if skewed else 0.0 for name in CONTROL}
         | {name: round(source.uniform(-30, 30), 3) if skewed else 0.0 for name in HOSTS},
-        slots_of_host=source.choice((1, 2, 3, 8, 8)),
+        slots_of_host=max(roomy, source.choice((1, 2, 3, 8, 8))),
         quota=source.choice((2, 4, 10, 10, 10)),
         distance=source.choice((1.0, 1.0, 10.0, 40.0)),
         pace=source.choice((0.05, 0.3, 1.0, 4.0)),
+        reclaim=living.choice((0.0, 0.0, 6.0)),
     )
 
 
@@ -156,6 +169,33 @@ def _evacuations(source: Random, asked: list[Operation]) -> tuple[list[Operation
         if create.kind == "create"
     ]
     return found, [Fault(at=at, lasts=lasts, kind="machine", target=source.choice(HOSTS))]
+
+
+def _lives(source: Random, first_slot: int) -> list[Operation]:
+    """In two worlds of three: servers that go through all states there are on one host."""
+    found: list[Operation] = []
+    if source.random() < 1 / 3:
+        return found
+    for slot in range(first_slot, first_slot + source.randint(1, 3)):
+        at = round(source.uniform(0, REQUESTS_UNTIL / 3), 3)
+        found.append(Operation(at=at, kind="create", slot=slot, project=1, retries=3))
+        while source.random() < 0.9:
+            for kind in source.choice(_WAYS):
+                at = round(at + (source.expovariate(0.8) if source.random() < 0.7 else source.uniform(0, 0.3)), 3)
+                if at < REQUESTS_UNTIL:
+                    found.append(Operation(at=at, kind=kind, slot=slot, project=1, retries=source.choice((1, 3, 5))))
+    return found
+
+
+def _ailments(source: Random) -> list[Fault]:
+    """Hosts that fail at what those servers ask of them."""
+    found = []
+    for _ in range(source.choice((0, 0, 1, 2))):
+        at = round(source.uniform(0, REQUESTS_UNTIL), 3)
+        lasts = round(min(source.expovariate(0.3) + 0.2, FAULTS_UNTIL - at), 3)
+        verbs = tuple(source.sample(_VERBS_OF_LIVES, source.randint(1, 3)))
+        found.append(Fault(at=at, lasts=lasts, kind="sick", target=source.choice(HOSTS), verbs=verbs))
+    return found
 
 
 def _faults(source: Random, busy: list[float]) -> list[Fault]:

@@ -27,15 +27,15 @@ FLAVOR = "1"  # m1.tiny: 1 core, 512 MiB, 1 GiB
 DOUBLE = "double"  # twice of everything
 
 
-def configuration(quota: int) -> Config:
+def configuration(quota: int, reclaim: float = 0.0, *, in_place: bool = False) -> Config:
     """The defaults, but for what would only make worlds longer."""
     return Config.model_validate(
         {
             "state_dir": Path("nowhere"),
             "compute": {"host": "control", "reconcile_interval": 8.0, "reserved_memory_mb": 0, "shutdown_grace": 2.0},
-            "actions": {"sweep_interval": 2.0},
+            "actions": {"sweep_interval": 2.0, "reclaim_instance_interval": reclaim},
             "membership": {"heartbeat": 3.0},
-            "moves": {"shelved_offload_time": 2},
+            "moves": {"shelved_offload_time": 2, "allow_resize_to_same_host": in_place},
             "quota": {"instances": quota, "cores": quota + 1, "ram": -1},
         }
     )

@@ -47,7 +47,8 @@ class World:
         self._weather = Weather(Random(f"{schedule.seed} weather"), schedule.distance)
         self._broker = Broker(loop, self._weather, self.trace, self._surprised)
         self._roads = Roads()
-        self._config = services.configuration(schedule.quota)
+        in_place = schedule.seed % 3 == 0
+        self._config = services.configuration(schedule.quota, schedule.reclaim, in_place=in_place)
         size = schedule.slots_of_host
         machine = FakeSettings(vcpus=size, memory_mb=512 * size, disk_gb=64)
         self.machines = {host: Machine(host, machine, schedule.pace) for host in HOSTS}
@@ -109,11 +110,10 @@ class World:
     def _is_quiet(self) -> bool:
         if not self._broker.idle or len(self._services) < len(PROCESSES):
             return False
-        query = select(func.count()).select_from(actions).where(actions.c.lease_until.is_not(None))
-        return not self._storage.look(lambda connection: connection.execute(query).scalar())
+        return not self._storage.look(_to_come)
 
     def _check(self) -> list[Finding]:
-        seen = checker.Seen(machines=self.machines, promises=self.clients.promises)
+        seen = checker.Seen(machines=self.machines, promises=self.clients.promises, images=self.shelf.images)
         return self._storage.look(lambda connection: checker.check(connection, seen, self._clock.now()))
 
     def _after_all(self, requests: list[asyncio.Task[None]]) -> None:
@@ -354,6 +354,13 @@ class World:
 
     async def _look(self, question: Callable[[Connection], list[str]]) -> list[str]:
         return self._storage.look(question)
+
+
+def _to_come(connection: Connection) -> int:
+    """Open actions, and soft-deleted servers that are to be reclaimed."""
+    open_actions = select(func.count()).select_from(actions).where(actions.c.lease_until.is_not(None))
+    put_away = select(func.count()).select_from(servers_table).where(servers_table.c.soft_deleted_at.is_not(None))
+    return sum(int(connection.execute(query).scalar() or 0) for query in (open_actions, put_away))
 
 
 async def _answered(work: Awaitable[Reply], answer: asyncio.Future[Reply]) -> None:

@@ -10,11 +10,16 @@ from kilonova.model.errors import KilonovaError, Unsupported
 from kilonova.model.server import Server
 
 
-def require(connection: Connection, server: Server, feature: str, fault: type[KilonovaError] = Unsupported) -> None:
-    """Raise ``fault`` unless the driver of the server's host has the feature."""
+def has(connection: Connection, server: Server, feature: str) -> bool:
+    """Whether the driver of the server's host has the feature."""
     host = membership.find_host(connection, server.host) if server.host else None
     features = host.capabilities.get("features") if host is not None else None
-    if not isinstance(features, list) or feature not in features:
+    return isinstance(features, list) and feature in features
+
+
+def require(connection: Connection, server: Server, feature: str, fault: type[KilonovaError] = Unsupported) -> None:
+    """Raise ``fault`` unless it has."""
+    if not has(connection, server, feature):
         raise fault(f"The hypervisor of instance {server.id} cannot do that ({feature}).")
 
 

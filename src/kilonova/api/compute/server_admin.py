@@ -1,5 +1,8 @@
 """``POST /servers/{id}/action`` for administrators: os-resetState and injectNetworkInfo."""
 
+from typing import Any
+
+import msgspec
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
@@ -9,6 +12,7 @@ from kilonova.api.compute.server_schemas import word
 from kilonova.api.compute.submission import find, record
 from kilonova.database import actions, reset
 from kilonova.database.admission import Raced
+from kilonova.image.protocol import NewImage
 from kilonova.model.errors import Conflict
 from kilonova.model.server import VmState
 from kilonova.web.call import Call, Reply
@@ -28,13 +32,14 @@ async def reset_state(cloud: Deployment, call: Call) -> Reply:
         except Raced:
             if not left:
                 raise
-    for image_id in left_over:
-        if not await cloud.images.uploaded(image_id):
-            await cloud.images.discard(image_id)
+    for image in left_over:
+        if not await cloud.images.uploaded(image["id"]):
+            await cloud.images.reserve(msgspec.convert(image, NewImage))  # its id is used then: nobody late makes it
+            await cloud.images.discard(image["id"])
     return Reply(202)
 
 
-def _reset(connection: Connection, cloud: Deployment, call: Call) -> list[str]:
+def _reset(connection: Connection, cloud: Deployment, call: Call) -> list[dict[str, Any]]:
     """The images that what was ended here may have left behind."""
     server = find(connection, call, call.params["id"])
     if reset.is_leaving(connection, server):

@@ -1,7 +1,7 @@
 """Images made of servers: ``createImage``, ``createBackup`` and ``shelve``.
 
 The record of the image is made here, when the action has been admitted; if we die in between, the conductor makes it before
-the host begins to upload.
+the host begins to upload. Whoever ends the action without an image deletes the record, also before we came to make it.
 """
 
 from typing import Any
@@ -14,7 +14,6 @@ from kilonova.api.compute.features import require
 from kilonova.api.compute.inputs import PRINTABLE_NAME, as_int, document, number
 from kilonova.api.compute.server_schemas import METADATA, word
 from kilonova.api.compute.submission import Intent, submit
-from kilonova.database import servers
 from kilonova.image.protocol import NewImage
 from kilonova.model.action import Kind
 from kilonova.model.errors import Conflict, Forbidden
@@ -89,18 +88,11 @@ async def _make(
     locked_too = kind is not SHELVE  # a lock keeps servers from being changed, and this changes none
     await submit(cloud, call, call.params["id"], kind, task, plan=plan, locked_too=locked_too)
     await cloud.images.reserve(made[-1])
-    if await cloud.database.run(_leaves, call.params["id"]):
-        await cloud.images.discard(image_id)  # a delete was faster than we, and may have looked for it already
     return image_id
 
 
 def _texts(more: dict[str, Any]) -> dict[str, str]:
     return {"backup_type": more["backup_type"]} if "backup_type" in more else {}
-
-
-def _leaves(connection: Connection, server_id: str) -> bool:
-    server = servers.find(connection, server_id)
-    return server is None or server.deleted_at is not None or server.task_state == TaskState.DELETING
 
 
 def _record(

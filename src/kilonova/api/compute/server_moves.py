@@ -32,19 +32,26 @@ async def resize(cloud: Deployment, call: Call) -> Reply:
 
 
 def _plan_resize(connection: Connection, server: Server, *, cloud: Deployment, call: Call) -> Intent:
-    require_movable(connection, cloud, server, "resize", "resize")
+    require_host_up(connection, cloud, server, "resize")
+    away = features.has(connection, server, "resize")
+    here = cloud.config.moves.allow_resize_to_same_host and features.has(connection, server, "resize_in_place")
+    if not (away or here):
+        features.require(connection, server, "resize", Conflict)
     asked: dict[str, Any] = call.body["resize"]
     flavor_id = str(asked["flavorRef"]).rsplit("/", 1)[-1]
     flavor = flavors.find_flavor(connection, flavor_id, call.caller.project_id, call.caller.is_admin)
     if flavor is None or flavor.disabled:
         raise Invalid(f"Flavor {flavor_id[:64]} could not be found.")
     _check_fit(server, flavor)
+    if not away:
+        _check_disks(server, flavor)
     if "OS-DCF:diskConfig" in asked:
         servers.update(connection, server.id, disk_config=asked["OS-DCF:diskConfig"])
     moves.charge_both(connection, server, msgspec.to_builtins(flavor), cloud.config.quota.model_dump())
+    only_here = {} if away else {"host": server.host}
     return Intent(
-        arguments={"flavor": msgspec.to_builtins(flavor), "flavor_id": flavor.id},
-        work=_work(server),
+        arguments={"flavor": msgspec.to_builtins(flavor), "flavor_id": flavor.id, **only_here},
+        work=_work(server, leaves=not here),
         admitted=partial(_begin, connection, server, MigrationType.RESIZE),
     )
 
@@ -62,6 +69,15 @@ def _check_fit(server: Server, flavor: Flavor) -> None:
         raise Invalid("Flavor's disk is smaller than the minimum size specified in image metadata.")
 
 
+def _check_disks(server: Server, flavor: Flavor) -> None:
+    """Raise ``Invalid`` for what a disk that stays where it is cannot become."""
+    old = server.flavor
+    if flavor.disk_gb < old["disk_gb"]:
+        raise Invalid("The disk of an instance cannot be made smaller on its host.")
+    if (flavor.ephemeral_gb, flavor.swap_mb) != (old.get("ephemeral_gb", 0), old.get("swap_mb", 0)):
+        raise Invalid("Ephemeral and swap disks of an instance cannot be changed on its host.")
+
+
 async def migrate(cloud: Deployment, call: Call) -> Reply:
     """To another host, with the guest off in between; from 2.56 to one that is named."""
     asked = call.body["migrate"] if call.version >= 56 else None
@@ -74,7 +90,8 @@ async def migrate(cloud: Deployment, call: Call) -> Reply:
 
 
 def _plan_migrate(connection: Connection, server: Server, *, cloud: Deployment, host: str | None) -> Intent:
-    require_movable(connection, cloud, server, "migrate", "migrate")
+    require_host_up(connection, cloud, server, "migrate")
+    features.require(connection, server, "migrate", Conflict)
     if host is not None:
         if host == server.host:
             raise Invalid(f"Cannot migrate instance {server.id} to its current host ({host}).")
@@ -82,7 +99,7 @@ def _plan_migrate(connection: Connection, server: Server, *, cloud: Deployment, 
             raise Invalid(f"Compute host {host} could not be found.")
     return Intent(
         arguments={"host": host} if host else {},
-        work=_work(server),
+        work=_work(server, leaves=True),
         admitted=partial(_begin, connection, server, MigrationType.MIGRATION),
     )
 
@@ -91,16 +108,16 @@ def _begin(connection: Connection, server: Server, migration_type: MigrationType
     moves.begin(connection, action, server, migration_type, MigrationStatus.PRE_MIGRATING)
 
 
-def _work(server: Server) -> dict[str, Any]:
-    return {"source": server.host, "leaves": server.host, "stays_off": server.vm_state == VmState.STOPPED}
+def _work(server: Server, *, leaves: bool) -> dict[str, Any]:
+    work = {"source": server.host, "stays_off": server.vm_state == VmState.STOPPED}
+    return {**work, "leaves": server.host} if leaves else work
 
 
-def require_movable(connection: Connection, cloud: Deployment, server: Server, doing: str, feature: str) -> None:
-    """Raise ``Conflict`` unless the server's host is up and its hypervisor can do that."""
+def require_host_up(connection: Connection, cloud: Deployment, server: Server, doing: str) -> None:
+    """Raise ``Conflict`` unless the server's host is up."""
     now, down_after = cloud.clock.now(), cloud.config.membership.down_after
     if not membership.compute_up(connection, server.host, now, down_after):
         raise Conflict(f"Cannot '{doing}' instance {server.id} while its compute host is down.")
-    features.require(connection, server, feature, Conflict)
 
 
 # --- confirm and revert ------------------------------------------------------------------------------------

@@ -33,11 +33,12 @@ from kilonova.model.guest import (
 )
 
 FEATURES = [
-    *("config-drive", "console-output", "soft-shutdown", "resize", "migrate", "live_migrate"),
+    *("config-drive", "console-output", "soft-shutdown", "resize", "migrate", "live_migrate", "resize_in_place"),
     *("pause", "suspend", "set_password", "nmi", "rescue"),
 ]
 
 _SAID = {"nmi": "non-maskable interrupt", "set_password": "the administrator's password was changed"}
+_MAY_BE_MADE_OVER = (GuestState.PREPARED, GuestState.OFF, GuestState.CRASHED)
 _SLICE = 0.1  # seconds after which a long verb looks whether it may end
 
 
@@ -104,6 +105,9 @@ class FakeDriver:
                 progress(stage)
             await self._work("prepare", spec.server_id)
             guest = FakeGuest(spec=spec, state=GuestState.PREPARED)
+            if spec.in_place:
+                former = self._known(spec.server_id)
+                guest.lives, guest.said = former.lives, former.said
             self._guests[spec.server_id] = guest
             self._journal.put(guest, self._guests)
 
@@ -290,9 +294,13 @@ class FakeDriver:
     def _done_before(self, spec: GuestSpec) -> bool:
         """Whether the guest is here already; False if it is not, or may be thrown away. The QEMU driver's rules."""
         present = self._guests.get(spec.server_id)
+        if present is None and spec.in_place:
+            raise HostFault(f"server {spec.server_id} has no guest here that could be resized", retry=False)
         if present is None:
             return False
         epoch = present.spec.epoch
+        if spec.in_place and epoch < spec.epoch and present.state in _MAY_BE_MADE_OVER:
+            return False
         if epoch > spec.epoch:
             raise Stale(f"server {spec.server_id} was prepared under epoch {epoch}, after {spec.epoch}")
         if present.released and epoch != spec.epoch:

@@ -27,6 +27,7 @@ from kilonova.hypervisor.qemu.disks import make_disks
 from kilonova.hypervisor.qemu.images import ImageFetcher, ImageStore, require_space
 from kilonova.hypervisor.qemu.instance import Instance
 from kilonova.hypervisor.qemu.launch import check
+from kilonova.hypervisor.qemu.makeover import make_over
 from kilonova.hypervisor.qemu.process import find
 from kilonova.hypervisor.qemu.record import FILE, GuestRecord, Wanted, load
 from kilonova.hypervisor.qemu.rescue import equip_rescue, leave_rescue
@@ -52,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 FEATURES = [
     *("config-drive", "console-output", "graphical-console", "serial-console", "soft-shutdown"),
-    *("pause", "suspend", "nmi", "rescue"),
+    *("pause", "suspend", "nmi", "rescue", "resize_in_place"),
 ]
 TRIM_SECONDS = 60.0
 ATTACH_AT_ONCE = 64
@@ -131,6 +132,12 @@ class QemuDriver:
         check(spec)
         async with self._verb(spec.server_id):
             present = self._instances.get(spec.server_id)
+            if spec.in_place:
+                if (instance := await make_over(present, spec, self._settings)) is not None:
+                    for nic in spec.nics:
+                        await bridge.plug(nic)
+                    await instance.launch(self._accelerator)
+                return
             if present is not None:
                 if self._done_before(present, spec):
                     return
