@@ -9,7 +9,7 @@ from kilonova.image import schemas
 from kilonova.image.listing import following, listing
 from kilonova.image.service import MICROS, EmbeddedImages
 from kilonova.image.tickets import upload_of
-from kilonova.image.views import image_view, patched, rebuilt, split
+from kilonova.image.views import as_of_2_1, image_view, patched, rebuilt, split
 from kilonova.model.errors import Conflict, Forbidden, Invalid, NotFound
 from kilonova.model.image import StoredImage
 from kilonova.web.application import UnsupportedMedia
@@ -103,7 +103,7 @@ async def update_image(images: EmbeddedImages, call: Call) -> Reply:
     await images.own(call.caller, image_id)
 
     def edit(image: StoredImage) -> StoredImage:
-        state = patched(image, call.body)
+        state = patched(image, [as_of_2_1(operation) for operation in call.body])
         validate(schemas.CREATE, state, 0, "the image after the update")
         _may_change(call, image, state)
         return rebuilt(image, {**state, "tags": sorted(set(state["tags"]))})

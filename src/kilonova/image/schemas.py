@@ -27,16 +27,20 @@ IMAGE: Schema = {
     "maxProperties": 160,
 }
 CREATE = always(IMAGE)
+OPERATIONS = ("add", "replace", "remove")
+_PATH: Schema = {"type": "string", "maxLength": 512}
 PATCH = always(
     {
         "type": "array",
         "maxItems": 256,
         "items": {
             "type": "object",
-            "required": ["op", "path"],
+            # As of images-v2.1-json-patch, or as of v2.0, where the operation's name is the path's.
+            "oneOf": [{"required": ["op", "path"]}, *({"required": [name]} for name in OPERATIONS)],
             "properties": {
-                "op": {"type": "string", "enum": ["add", "replace", "remove"]},
-                "path": {"type": "string", "maxLength": 512},
+                "op": {"type": "string", "enum": list(OPERATIONS)},
+                "path": _PATH,
+                **dict.fromkeys(OPERATIONS, _PATH),
             },
         },
     }
