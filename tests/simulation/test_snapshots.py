@@ -195,6 +195,28 @@ async def test_a_shelved_server_is_off_and_an_image(world: World, client: Client
     assert await act(client, server_id, "shelve") == 409
 
 
+async def test_a_guest_that_cannot_be_shut_down_is_not_shelved(world: World, client: Client) -> None:
+    """Seed 5: the step failed before it came to the image, whose record stayed."""
+    server_id, host = await running(world, client)
+    world.drivers[host].inject(Fault(verb="power_off"))
+    assert await act(client, server_id, "shelve") == 202
+    await client.until(server_id, "ACTIVE")
+    assert made(world) == {}
+    shown = (await client("GET", f"/servers/{server_id}/os-instance-actions")).json()["instanceActions"][0]
+    assert "told to fail" in shown["message"]
+
+
+async def test_an_image_that_its_user_deletes_meanwhile(world: World, client: Client) -> None:
+    server_id, host = await running(world, client)
+    world.drivers[host].inject(Fault(verb="snapshot", hang=True))
+    image_id = await image_of(client, server_id)
+    await asyncio.sleep(1.0)
+    await world.images.discard(image_id)
+    await world.agents[host].abandon()
+    await client.until(server_id, "ACTIVE")
+    assert made(world) == {}
+
+
 async def test_a_shelve_that_fails_leaves_a_server_that_follows_its_guest(world: World, client: Client) -> None:
     server_id, host = await running(world, client)
     world.drivers[host].inject(Fault(verb="snapshot"))

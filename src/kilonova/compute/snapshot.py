@@ -3,15 +3,15 @@
 They do not fail: what went wrong goes with their end, and the control plane deletes the image's record for it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import structlog
 
 from kilonova.compute.step import StepRun
 from kilonova.compute.tools import Tools
-from kilonova.model.errors import HostFault, KilonovaError, Stale
-from kilonova.model.server import PowerState, TaskState
+from kilonova.model.errors import KilonovaError, Stale
+from kilonova.model.server import TaskState
 
 log = structlog.get_logger()
 
@@ -23,41 +23,44 @@ async def snapshot(run: StepRun, tools: Tools) -> None:
     """Upload a copy of the root disk as it is now."""
     if run.asked.kind == "createImage":
         await run.progress(TaskState.IMAGE_SNAPSHOT)
-    await run.finish(output=await _upload(run, tools, _SNAPSHOT))
+    await run.finish(output=await _told(run, _upload(run, tools, _SNAPSHOT)))
 
 
 async def shelve(run: StepRun, tools: Tools) -> None:
-    """Shut the guest down, then upload its root disk. What cannot be shut down is not uploaded either."""
-    try:
+    """Shut the guest down, then upload its root disk."""
+
+    async def shut_down_and_upload() -> None:
         with run.timeline.span("power_off"):
             await tools.driver.power_off(run.asked.server_id, tools.grace)
-    except HostFault as fault:
-        await run.finish(output=_failure(fault))
-        return
-    await run.finish(PowerState.SHUTDOWN, await _upload(run, tools, _SHELVE))
+        await _upload(run, tools, _SHELVE)
+
+    await run.finish(output=await _told(run, shut_down_and_upload()))
 
 
-async def _upload(run: StepRun, tools: Tools, tasks: Mapping[str, TaskState]) -> dict[str, Any]:
+async def _told(run: StepRun, work: Awaitable[None]) -> dict[str, Any]:
     """The output of the step: nothing, or what went wrong."""
+    try:
+        await work
+    except Stale:
+        raise
+    except KilonovaError as error:
+        log.warning("no image made", server=run.asked.server_id, error=error.message)
+        return {"failure": {"message": error.message, "details": error.details}}
+    except Exception as error:
+        log.exception("no image made", server=run.asked.server_id)
+        details = f"{type(error).__name__}: {error}"
+        return {"failure": {"message": "The compute host failed unexpectedly.", "details": details}}
+    return {}
+
+
+async def _upload(run: StepRun, tools: Tools, tasks: Mapping[str, TaskState]) -> None:
     assert run.granted is not None
     upload = run.granted.upload
     if upload is None:
-        return {}  # an earlier try has done it, or the image is gone; the step that follows looks
+        return  # an earlier try has done it, or the image is gone; the step that follows looks
 
     async def stage(name: str) -> None:
         await run.progress(tasks[name])
 
-    try:
-        with run.timeline.span("snapshot", image=upload.image_id):
-            await tools.driver.snapshot(run.asked.server_id, upload, stage)
-    except Stale:
-        raise
-    except KilonovaError as error:
-        log.warning("no image made", server=run.asked.server_id, image=upload.image_id, error=error.message)
-        return _failure(error)
-    return {}
-
-
-def _failure(error: KilonovaError) -> dict[str, Any]:
-    """What the step that follows raises, once it has cleared away the image's record."""
-    return {"failure": {"message": error.message, "details": error.details}}
+    with run.timeline.span("snapshot", image=upload.image_id):
+        await tools.driver.snapshot(run.asked.server_id, upload, stage)

@@ -43,6 +43,11 @@ class Snapshots:
         for image_id in kept[action.input["rotation"] :]:
             await self._images.discard(image_id)
 
+    async def _forget(self, image: NewImage) -> None:
+        """Delete its record. Made first if it is not there: its id is used then, and nobody who is late makes it any more."""
+        await self._images.reserve(image)
+        await self._images.discard(image.id)
+
     async def forget(self, action: Action) -> dict[str, Any]:
         """The step ``forget_image``: what a shelved server was made of again is not needed any more."""
         if image_id := action.work.get("image_id"):
@@ -54,11 +59,6 @@ class Snapshots:
         server = await self._database.run(servers.find, server_id)
         if server is not None and server.shelved_image_id:
             await self._images.discard(server.shelved_image_id)
-
-    async def _forget(self, image: NewImage) -> None:
-        """Delete its record. Made first if it is not there: its id is used then, and nobody who is late makes it any more."""
-        await self._images.reserve(image)
-        await self._images.discard(image.id)
 
     async def clear(self, server_id: str) -> None:
         """Delete the records of images that were to be made of a server, and have no bytes as their actions were ended."""

@@ -24,7 +24,7 @@ from kilonova.messaging.contract import (
 )
 from kilonova.model.action import Action
 from kilonova.model.clock import Clock
-from kilonova.model.errors import KilonovaError, NotFound, Stale, Unavailable
+from kilonova.model.errors import KilonovaError, Stale, Unavailable
 from kilonova.model.guest import ImageTicket, ImageUpload, Nic
 from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.kinds.create import CREATE
@@ -114,11 +114,14 @@ class Steps:
     async def _upload(self, action: Action) -> ImageUpload | None:
         """The right to upload; None if an earlier try has done so, or there is no such image any more."""
         image = msgspec.convert(action.input["image"], NewImage)
-        await self._images.reserve(image)  # whoever asked for it may have died before it came to that
         try:
+            await self._images.reserve(image)  # whoever asked for it may have died before it came to that
             return await self._images.upload_ticket(image.id)
-        except NotFound:
-            return None  # its user has deleted it; the step that settles says so
+        except Unavailable:
+            raise
+        except KilonovaError as error:  # its user has deleted it, say; the step that settles tells of it
+            log.warning("no image to upload", action=action.id, image=image.id, error=error.message)
+            return None
 
     async def _provide(self, begun: engine.Begun, *, image: bool) -> tuple[list[Nic], ImageTicket | None]:
         server = begun.server

@@ -101,9 +101,10 @@ async def update_image(images: EmbeddedImages, call: Call) -> Reply:
         raise Invalid("Updates are application/openstack-images-v2.1-json-patch documents.")
     image_id = call.params["image_id"]
     await images.own(call.caller, image_id)
+    operations = [_operation(entry) for entry in call.body]
 
     def edit(image: StoredImage) -> StoredImage:
-        state = patched(image, call.body)
+        state = patched(image, operations)
         validate(schemas.CREATE, state, 0, "the image after the update")
         _may_change(call, image, state)
         return rebuilt(image, {**state, "tags": sorted(set(state["tags"]))})
@@ -112,6 +113,14 @@ async def update_image(images: EmbeddedImages, call: Call) -> Reply:
     if changed is None:
         raise NotFound(f"No image found with ID {image_id}")
     return Reply(200, image_view(changed))
+
+
+def _operation(entry: dict[str, Any]) -> dict[str, Any]:
+    """One change, as v2.1 writes it; v2.0 has the operation as a key of its own."""
+    if "op" in entry and "path" in entry:
+        return entry
+    old = next(op for op in schemas.OPERATIONS if op in entry)
+    return {**{key: value for key, value in entry.items() if key != old}, "op": old, "path": entry[old]}
 
 
 def _may_change(call: Call, image: StoredImage, state: dict[str, Any]) -> None:

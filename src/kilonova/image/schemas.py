@@ -27,16 +27,19 @@ IMAGE: Schema = {
     "maxProperties": 160,
 }
 CREATE = always(IMAGE)
+OPERATIONS = ("add", "replace", "remove")
+_PATH: Schema = {"type": "string", "maxLength": 512}
 PATCH = always(
     {
         "type": "array",
         "maxItems": 256,
         "items": {
             "type": "object",
-            "required": ["op", "path"],
+            "anyOf": [{"required": ["op", "path"]}, *({"required": [op]} for op in OPERATIONS)],
             "properties": {
-                "op": {"type": "string", "enum": ["add", "replace", "remove"]},
-                "path": {"type": "string", "maxLength": 512},
+                "op": {"type": "string", "enum": list(OPERATIONS)},
+                "path": _PATH,
+                **dict.fromkeys(OPERATIONS, _PATH),  # how a patch of v2.0 writes it: {"add": path, …}
             },
         },
     }

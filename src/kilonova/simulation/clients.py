@@ -38,10 +38,7 @@ ROLES = frozenset({"member", "reader"})
 _BODIES: dict[str, dict[str, Any]] = {
     "stop": {"os-stop": None},
     "start": {"os-start": None},
-    **{
-        word: {word: None}
-        for word in ("pause", "unpause", "suspend", "resume", "rescue", "unrescue", "shelve", "restore")
-    },
+    **{word: {word: None} for word in ("pause", "unpause", "suspend", "resume", "rescue", "unrescue", "restore")},
     "rebuild": {"rebuild": {"imageRef": IMAGE}},
     "image": {"createImage": {"name": "image"}},
     "backup": {"createBackup": {"name": "backup", "backup_type": "daily", "rotation": 1}},
@@ -82,7 +79,6 @@ _HANDLERS: dict[str, Callable[[Deployment, Call], Awaitable[Reply]]] = {
     "rebuild": rebuild.rebuild,
     "image": server_images.create_image,
     "backup": server_images.create_backup,
-    "shelve": server_images.shelve,
     "reset": server_admin.reset_state,
     "restore": deferred_delete.restore,
     "reboot": server_actions.reboot,

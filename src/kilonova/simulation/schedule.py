@@ -20,7 +20,7 @@ _VERBS_OF_LIVES = ("set_paused", "suspend", "snapshot", "power_on", "power_off",
 _WAYS = (
     *(("pause", "unpause"), ("pause", "image", "unpause"), ("suspend", "resume"), ("suspend", "reboot")),
     *(("rescue", "unrescue"), ("stop", "rebuild", "start"), ("rebuild",), ("image",), ("backup", "backup")),
-    *(("delete", "restore"), ("delete", "restore"), ("shelve",), ("reset", "rebuild"), ("delete",)),
+    *(("delete", "restore"), ("delete", "restore"), ("shelve", "unshelve"), ("reset", "rebuild"), ("delete",)),
 )
 
 

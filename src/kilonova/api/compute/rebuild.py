@@ -7,6 +7,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.api.compute import boot, server_schemas, server_views
 from kilonova.api.compute.deployment import Deployment
+from kilonova.api.compute.features import look
 from kilonova.api.compute.inputs import as_bool
 from kilonova.api.compute.links import resource_links
 from kilonova.api.compute.submission import Intent, submit
@@ -35,6 +36,7 @@ _SETTINGS = {
 async def rebuild(cloud: Deployment, call: Call) -> Reply:
     """Check what it names, write the new settings with the action, and answer with the server as it is then."""
     body: dict[str, Any] = call.body["rebuild"]
+    await look(cloud, call, REBUILD)
     _refuse_what_we_lack(body)
     boot.check_user_data(body)
     limit = cloud.config.quota.metadata_items
