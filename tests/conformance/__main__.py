@@ -22,13 +22,16 @@ def main() -> int:
     asked = _parser().parse_args()
     if asked.part == "judge":
         return _judge(asked.recordings)
+    if asked.part == "report":
+        return 1 if everything.assemble(asked.results) else 0
     directory = asked.directory or Path(tempfile.mkdtemp(prefix="kilonova-conformance-"))
     print(f"everything is kept in {directory}")
     if asked.part == "all":
         words = sys.argv[sys.argv.index("all") + 1 :]
         options = f' CONFORMANCE="{" ".join(words)}"' if words else ""
         bases = asked.base or list(tempest.BASES)
-        return 1 if everything.run(directory, bases, asked.seconds, options, _show) else 0
+        chosen = asked.suite or list(suites.SUITES)
+        return 1 if everything.run(directory, bases, chosen, asked.seconds, options, _show) else 0
     with JudgedCloud(directory).running() as cloud:
         if asked.part == "shapes":
             print(f"shapes: answers by status {shapes.run(cloud, asked.only)}")
@@ -50,12 +53,15 @@ def _parser() -> argparse.ArgumentParser:
     parts = parser.add_subparsers(dest="part", required=True)
     judging = parts.add_parser("judge", help="hold recordings against Nova's schemas")
     judging.add_argument("recordings", nargs="+", type=Path)
+    again = parts.add_parser("report", help="write docs/conformance.md anew from what a run has left")
+    again.add_argument("results", type=Path, help="the directory of that run")
     whole = parts.add_parser("all", help="everything, and write docs/conformance.md")
     one = parts.add_parser("tempest", help="Tempest's tests of Compute")
     for part in (whole, one):
         part.add_argument(
             "--base", action="append", choices=tempest.BASES, help="lowest microversion; may be repeated"
         )
+    whole.add_argument("--suite", action="append", choices=suites.SUITES, help="only these clients; may be repeated")
     one.add_argument("--set", action="append", default=[], metavar="SECTION.OPTION=VALUE", help="for tempest.conf")
     made = parts.add_parser("shapes", help="requests made out of Nova's schemas")
     made.add_argument("--only", help="a part of method, path or body")

@@ -1,7 +1,7 @@
 """Nova's operations against ours: which work, which differ, which are missing, and why.
 
-An operation works if it is in our route table with Nova's window, a client got a good answer from it in some run, and
-nothing that was recorded of it was wrong.
+An operation works if it is in our route table with Nova's window, a suite or a test of our own got a good answer from it,
+and nothing that was recorded of it was wrong.
 """
 
 import re
@@ -14,7 +14,7 @@ WORKS, DIFFERS, UNTRIED, MISSING = "works", "differs", "untried", "missing"
 STATES = {
     WORKS: "same microversions as Nova, good answers recorded, nothing wrong with any of them",
     DIFFERS: "something recorded of it was wrong, or its microversions are others",
-    UNTRIED: "in place, and right in its shapes, but no suite got a good answer from it",
+    UNTRIED: "in place, and right in its shapes, but nobody got a good answer from it",
     MISSING: "not in our route table",
 }
 REASONS = (  # why something is missing, by what its name holds; the first that fits

@@ -1,6 +1,10 @@
 """All judges, one after the other, and the report of it."""
 
+import contextlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,36 +18,49 @@ from tests.conformance.outcomes import Outcome
 
 Show = Callable[[str, list[Outcome]], None]
 POLICY_TABLE = ROOT / "tests" / "functional" / "policy_roles.json"
+_RECORDINGS = ("suites/calls.jsonl", "shapes/calls.jsonl", "own.jsonl")
 
 
-def run(directory: Path, bases: list[str], seconds: float, options: str, show: Show) -> bool:
-    """Judge, print, write ``docs/conformance.md``; whether anything was found wrong. ``options`` are told in it."""
+def run(directory: Path, bases: list[str], chosen: list[str], seconds: float, options: str, show: Show) -> bool:
+    """Run, judge, print, write ``docs/conformance.md``; whether anything was found wrong.
+
+    ``chosen`` are names of the clients' suites; ``options`` are told in the report.
+    """
     found: list[tuple[str, list[Outcome]]] = []
-    recordings = []
-
-    def done(title: str, outcomes: list[Outcome]) -> None:
-        show(title, outcomes)
-        found.append((title, outcomes))
-
     with JudgedCloud(directory / "suites").running() as cloud:
-        recordings.append(cloud.recording)
         for base in bases:
-            done(f"Tempest from {base}", tempest.run(cloud, base, None, seconds))
-        for name, suite in suites.SUITES.items():
-            done(suite.title, suites.run(cloud, name, None, seconds))
+            found.append((f"Tempest from {base}", tempest.run(cloud, base, None, seconds)))
+            show(*found[-1])
+        for name in chosen:
+            suite = suites.SUITES[name]
+            found.append((suite.title, suites.run(cloud, name, None, seconds)))
+            show(*found[-1])
     with JudgedCloud(directory / "shapes").running() as cloud:  # its own: what these requests change is of no use
-        recordings.append(cloud.recording)
         answered = shapes.run(cloud)
         print(f"shapes: answers by status {answered}")
-    judgement = judge(*recordings)
+    _record_own_tests(directory, seconds)
+    kept = {
+        "options": options,
+        "shapes": sum(answered.values()),
+        "suites": [(title, [vars(outcome) for outcome in outcomes]) for title, outcomes in found],
+    }
+    (directory / "results.json").write_text(json.dumps(kept))
+    return assemble(directory)
+
+
+def assemble(directory: Path) -> bool:
+    """Judge what a finished run has left in ``directory``, and write the report; whether anything was found wrong."""
+    kept = json.loads((directory / "results.json").read_text())
+    found = [(title, [Outcome(**outcome) for outcome in outcomes]) for title, outcomes in kept["suites"]]
+    judgement = judge(*(directory / recording for recording in _RECORDINGS))
     novas = ask("operations")
     operations = compare(novas, api_report.rows(), judgement)
     policy = policy_differences()
     report.write(
         report.Run(
-            options=options,
+            options=kept["options"],
             suites=found,
-            shapes=answered,
+            shapes=kept["shapes"],
             judgement=judgement,
             operations=operations,
             dead=dead(novas, judgement),
@@ -56,6 +73,18 @@ def run(directory: Path, bases: list[str], seconds: float, options: str, show: S
     print(f"{report.FILE.relative_to(ROOT)} is written")
     failed = any(one.state == "failed" for _, outcomes in found for one in outcomes)
     return failed or bool(policy) or any(operation.state != WORKS for operation in operations)
+
+
+def _record_own_tests(directory: Path, seconds: float) -> None:
+    """What our own tests of the API ask and are answered: they reach what no suite calls."""
+    (directory / "own.jsonl").touch()
+    command = [sys.executable, "-m", "pytest", "-q", "tests/functional", "-k", "test_compute"]
+    command += ["-m", "not real and not distributed"]
+    environment = {**os.environ, "KILONOVA_RECORD": str(directory / "own.jsonl")}
+    with (directory / "own.log").open("w") as log, contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False, timeout=seconds
+        )
 
 
 def policy_differences() -> list[str]:

@@ -146,6 +146,12 @@ class JudgedCloud:
         found = self.get("/network/v2.0/networks", name=name)["networks"]
         return str(found[0]["id"]) if found else None
 
+    def drop_flavors(self, *names: str) -> None:
+        """Delete flavors, if they are there."""
+        for flavor in self.get("/compute/v2.1/flavors")["flavors"]:
+            if flavor["name"] in names:
+                self._http.delete(f"/compute/v2.1/flavors/{flavor['id']}").raise_for_status()
+
     def flavor(self, name: str) -> str:
         """A flavor's id by its name."""
         flavors = self.get("/compute/v2.1/flavors")["flavors"]

@@ -10,6 +10,7 @@ from tests.conformance.coverage import MISSING, STATES, Operation
 from tests.conformance.judged_cloud import ROOT
 from tests.conformance.judgement import Judgement
 from tests.conformance.outcomes import Outcome, summary
+from tests.conformance.suites import SUITES
 
 FILE = ROOT / "docs" / "conformance.md"
 _PACKAGES = ("nova", "tempest", "openstacksdk", "python-openstackclient", "python-novaclient")
@@ -21,7 +22,7 @@ class Run:
 
     options: str
     suites: list[tuple[str, list[Outcome]]]
-    shapes: dict[int, int]
+    shapes: int
     judgement: Judgement
     operations: list[Operation]
     dead: tuple[int, int]
@@ -62,6 +63,10 @@ def _suites(suites: list[tuple[str, list[Outcome]]]) -> Iterator[str]:
         counted = summary(outcomes)
         yield f"| {title} | {counted['passed']} | {counted['failed']} | {counted['skipped']} |"
     yield ""
+    left_out = [suite.title for suite in SUITES.values() if suite.title not in dict(suites)]
+    if left_out:
+        yield f"Not run: {'; '.join(left_out)}."
+        yield ""
     yield "Skipped, with the suites' own reasons:"
     yield ""
     reasons: dict[str, Counter[str]] = {}
@@ -78,8 +83,8 @@ def _oracle(run: Run) -> Iterator[str]:
     judgement = run.judgement
     yield "## Nova's own schemas"
     yield ""
-    yield f"{sum(judgement.calls.values())} calls of {len(judgement.calls)} operations were recorded while the suites ran and"
-    yield f"while {sum(run.shapes.values())} requests made out of Nova's schemas were sent, wherever one changes."
+    yield f"{sum(judgement.calls.values())} calls of {len(judgement.calls)} operations were recorded while suites ran, while our"
+    yield f"own tests of the API ran, and while {run.shapes} requests made out of Nova's schemas were sent, wherever one changes."
     yield "Every answer is held against the schema, the status codes and the window that the installed Nova has for it."
     yield ""
     there = {operation.name for operation in run.operations if operation.state != MISSING}

@@ -7,7 +7,7 @@ from tests.conformance import report
 from tests.conformance.coverage import DIFFERS, MISSING, UNTRIED, WORKS, compare, dead
 from tests.conformance.judgement import Judgement
 from tests.conformance.oracle.samples import fitting, wronged
-from tests.conformance.outcomes import Outcome, of_every_test, summary
+from tests.conformance.outcomes import Outcome, of_every_test, plainly, summary
 
 
 def test_a_class_that_could_not_be_set_up_speaks_for_its_tests() -> None:
@@ -21,6 +21,17 @@ def test_a_class_that_could_not_be_set_up_speaks_for_its_tests() -> None:
     assert [outcome.test for outcome in outcomes] == listed
     assert [outcome.reason for outcome in outcomes][1:4] == ["no network", "no network", "no volumes"]
     assert summary(outcomes) == {"passed": 1, "failed": 3, "skipped": 1}
+
+
+def test_a_failure_is_one_also_where_its_test_is_known_as_unstable() -> None:
+    def state(reason: str, given: str = "skipped") -> str:
+        return plainly(Outcome("a.B.test_one", given, reason, 0.0)).state
+
+    unstable = "Marked as unstable and skipped because of bug: 1, failure was: "
+    assert state(f"{unstable}{unstable}Unexpected response code received") == "failed"
+    assert state(f"{unstable}Skipped because the volume service is not available") == "skipped"
+    assert state("Cinder is not available") == "skipped"
+    assert state("", "passed") == "passed"
 
 
 def _nova(path: str, since: int = 1, until: int = 104, **more: Any) -> dict[str, Any]:
@@ -66,7 +77,7 @@ def test_the_report_reads_the_same_after_each_run(tmp_path: Path) -> None:
         run = report.Run(
             options="",
             suites=[("Tempest", [Outcome("a.B.test_one[id-1]", "failed", reason, 1.0)])],
-            shapes={},
+            shapes=0,
             judgement=judgement,
             operations=compare([_nova("/x")], [], judgement),
             dead=(0, 0),

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from kilonova.hypervisor.driver import Driver
@@ -404,6 +405,23 @@ async def test_cards_come_and_go_while_the_guest_runs(world: World) -> None:
     assert await world.cards(spec.server_id) == {second.port_id}
     await driver.destroy(spec.server_id)
     assert await world.leftovers() == []
+
+
+async def test_a_suspended_guest_keeps_the_cards_that_were_plugged_in(world: World) -> None:
+    """Its memory only fits hardware that is the same, card by card and slot by slot."""
+    first, second = (msgspec.structs.replace(world.spec(n).nics[0], slot=slot) for n, slot in ((1, 0), (2, 3)))
+    spec = world.spec(nics=[first])
+    await world.driver.prepare(spec, silent)
+    await world.driver.release(spec.server_id)
+    await console_has(world.driver, spec.server_id, READY)
+    await world.driver.change_nics(spec.server_id, [first, second])
+    await world.driver.change_nics(spec.server_id, [second])
+    await world.driver.suspend(spec.server_id)
+    await world.driver.power_on(spec.server_id)
+    assert await state_of(world.driver, spec.server_id) is GuestState.RUNNING
+    assert await world.cards(spec.server_id) == {second.port_id}
+    await world.driver.change_nics(spec.server_id, [second, first])
+    assert await world.cards(spec.server_id) == {first.port_id, second.port_id}
 
 
 async def test_the_end_of_the_console_can_be_asked_for(world: World) -> None:

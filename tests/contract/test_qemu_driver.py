@@ -435,3 +435,38 @@ async def test_the_bridge_is_made_once_and_does_not_forward(world: QemuWorld) ->
     await bridge.unplug([nic])
     await bridge.remove_bridge(BRIDGE)
     await bridge.remove_bridge(BRIDGE)
+
+
+async def test_the_bridge_of_a_projects_network_goes_with_its_last_guest(world: QemuWorld) -> None:
+    own = msgspec.structs.replace(world.spec().nics[0], bridge="kn-test0", host_address="")
+    other = msgspec.structs.replace(world.spec(2).nics[0], bridge="kn-test0", host_address="")
+
+    def there() -> bool:
+        return Path("/sys/class/net/kn-test0").exists()
+
+    await bridge.plug(own)
+    await bridge.plug(other)
+    await bridge.unplug([own])
+    assert there()
+    await bridge.unplug([other])
+    assert not there()
+    await asyncio.gather(*(bridge.plug(own) for _ in range(3)), bridge.unplug([other]))
+    assert there()
+    await bridge.unplug([own, other])
+    assert not there()
+
+
+async def test_guests_of_a_projects_network_reach_each_other(world: QemuWorld) -> None:
+    """Over a bridge on which the host has no address."""
+    specs = []
+    for number in (1, 2):
+        nic = msgspec.structs.replace(world.spec(number).nics[0], bridge="kn-test0", host_address="", gateway=None)
+        specs.append(world.spec(number, nics=[nic]))
+    for spec in specs:
+        await world.driver.prepare(spec, silent)
+        await world.driver.release(spec.server_id)
+    for spec in specs:
+        await console_has(world.driver, spec.server_id, READY)
+    async with Login(world.instances / specs[0].server_id) as shell:
+        heard = await shell.run(f"nc -w 5 {specs[1].nics[0].address} 22 </dev/null | head -c 7")
+        assert "SSH-2.0" in heard

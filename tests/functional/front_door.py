@@ -116,7 +116,8 @@ BODIES: dict[str, Any] = {
     "PUT /v2.0/floatingips/{id}": {"floatingip": {"port_id": None}},
     "PUT /v2.0/quotas/{project_id}": {"quota": {"network": 5}},
     **{
-        f"PUT /v2.0/{plural}/{{id}}/tags": {"tags": ["t"]}
+        f"{method} /v2.0/{plural}/{{id}}/tags": {"tags": ["t"]}
+        for method in ("PUT", "POST")
         for plural in ("networks", "subnets", "ports", "routers", "floatingips", "security-groups")
     },
 }

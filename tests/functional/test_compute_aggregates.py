@@ -155,6 +155,8 @@ def _back(connection: Connection) -> None:
         ("PUT /os-aggregates/x", {"aggregate": {"name": "x"}}, 400),
         ("GET /os-aggregates/x", None, 400),
         ("GET /os-aggregates/9", None, 404),
+        ("GET /os-aggregates/-1", None, 404),
+        (f"GET /os-aggregates/{'9' * 40}", None, 404),
         ("DELETE /os-aggregates/x", None, 400),
         ("DELETE /os-aggregates/9", None, 404),
         ("POST /os-aggregates/9/action", {"add_host": {"host": "one"}}, 404),

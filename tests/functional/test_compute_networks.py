@@ -71,6 +71,13 @@ async def test_security_groups(door: Door) -> None:
     names = [group["name"] for group in (await body(door, "member", "GET /os-security-groups"))["security_groups"]]
     assert names == ["default", "new"]
     assert len((await body(door, "member", "GET /os-security-groups?limit=1"))["security_groups"]) == 1
+    for who, query, there in (
+        ("admin", "", False),
+        ("admin", "?all_tenants=1", True),
+        ("stranger", "?all_tenants=1", False),
+    ):
+        listed = (await body(door, who, f"GET /os-security-groups{query}"))["security_groups"]
+        assert (made["id"] in [group["id"] for group in listed]) is there, (who, query)
     assert (await ask(door, "stranger", f"GET {path}")).status_code == 404
     assert (await ask(door, "stranger", f"DELETE {path}")).status_code == 404
     assert (await ask(door, "member", f"DELETE {path}")).status_code == 202
@@ -103,6 +110,8 @@ async def test_rules(door: Door) -> None:
     of_group = (await rule(group_id=other["id"], ip_protocol="udp")).json()["security_group_rule"]
     assert (of_group["from_port"], of_group["to_port"]) == (1, 65535)
     assert of_group["group"] == {"name": "other", "tenant_id": group["tenant_id"]}
+    again = await rule(ip_protocol="tcp", from_port=22, to_port=22, cidr="10.0.0.7/8")
+    assert (again.status_code, "already exists" in again.text) == (400, True)
     icmp = (await rule(ip_protocol="icmp", from_port=-1, to_port=-1)).json()["security_group_rule"]
     assert (icmp["from_port"], icmp["ip_range"]) == (-1, {"cidr": "0.0.0.0/0"})
     v6 = (await rule(ip_protocol="TCP", from_port=1, to_port=2, cidr="::/0")).json()["security_group_rule"]
@@ -156,17 +165,6 @@ async def routed(door: Door) -> Routed:
         headers={"x-auth-token": door.tokens["member"]},
     )
     return await Routed.make(Networking(http))
-
-
-async def test_the_groups_of_a_server(door: Door) -> None:
-    server_id = await networked(door, (await routed(door)).network)
-    path = f"GET /servers/{server_id}/os-security-groups"
-    for version in (1, 104):
-        (found,) = (await body(door, "reader", path, version))["security_groups"]
-        assert (found["name"], len(found["rules"])) == ("default", 2)
-        assert found["rules"][0]["group"]["name"] == "default"
-    assert (await ask(door, "stranger", path)).status_code == 404
-    assert (await ask(door, "reader", f"{path}?x=1", 102)).status_code == 400
 
 
 async def test_floating_addresses(door: Door) -> None:

@@ -81,6 +81,8 @@ async def test_by_version(api: Api, version: int) -> None:
         ("member", "POST /os-server-groups", 64, new("anti-affinity", max_server_per_host=0), 400),
         ("member", "POST /os-server-groups", 64, new("anti-affinity", max_server_per_host="0"), 400),
         ("member", "POST /os-server-groups", 64, new("anti-affinity", other=2), 400),
+        ("member", "POST /os-server-groups", 64, new("anti-affinity", max_server_per_host="9" * 40), 400),
+        ("member", "POST /os-server-groups", 64, new("anti-affinity", max_server_per_host=10**30), 400),
         ("member", f"GET /os-server-groups/{THEIRS}", 1, None, 404),
         ("member", f"DELETE /os-server-groups/{THEIRS}", 1, None, 404),
         ("member", "GET /os-server-groups/none", 1, None, 404),

@@ -64,3 +64,38 @@ async def test_an_empty_key_is_no_key(tmp_path: Path) -> None:
         refused = await api("member", "POST /os-keypairs", body={"keypair": {"name": "k", "public_key": ""}})
         assert refused.status_code == 400
         assert (await api("member", "GET /os-keypairs")).json() == {"keypairs": []}
+
+
+@pytest.mark.parametrize(
+    ("call", "version", "body"),
+    [
+        ("POST /servers/{}/action", 1, {"resize": {"flavorRef": "x" * 256}}),
+        ("POST /servers/{}/action", 91, {"unshelve": {"availability_zone": "x" * 256, "host": "y" * 256}}),
+        ("POST /servers/{}/action", 14, {"evacuate": {"adminPass": "x" * 256}}),
+        ("PUT /servers/{}", 104, {"server": {"pinned_availability_zone": " x "}}),
+        ("POST /os-server-groups", 64, {"server_group": {"name": "g", "policy": "anti-affinity", "rules": {}}}),
+    ],
+)
+async def test_what_nova_lets_pass_is_not_refused_for_its_shape(
+    tmp_path: Path, call: str, version: int, body: dict[str, Any]
+) -> None:
+    """It may still be refused for what it says: then in other words."""
+    if "server_group" in body:
+        body["server_group"]["rules"] = {"max_server_per_host": 2**31}
+    async with front_door(tmp_path) as door:
+        server = (await things(door))["server"]
+        method, path = call.format(server).split()
+        headers = {"x-auth-token": door.tokens["admin"], "openstack-api-version": f"compute 2.{version}"}
+        answer = await door.http.request(method, f"/compute/v2.1{path}", json=body, headers=headers)
+        assert "Invalid input for" not in answer.text
+
+
+@pytest.mark.parametrize("zone", [" ", " x ", ""])
+async def test_a_zone_to_come_back_in_has_a_name(tmp_path: Path, zone: str) -> None:
+    async with front_door(tmp_path) as door:
+        server = (await things(door))["server"]
+        headers = {"x-auth-token": door.tokens["member"], "openstack-api-version": "compute 2.77"}
+        body = {"unshelve": {"availability_zone": zone}}
+        answer = await door.http.post(f"/compute/v2.1/servers/{server}/action", json=body, headers=headers)
+        assert answer.status_code == 400
+        assert answer.json()["badRequest"]["message"].startswith("Invalid input for")

@@ -105,7 +105,7 @@ def test_ways_to_ask_for_a_server(admin: Shell, image: str, tmp_path: Path) -> N
         "none": ["--nic", "none"],
         "address": ["--nic", "net-id=private,v4-fixed-ip=10.200.0.77"],
         "more": ["--user-data", str(script), "--property", "a=b", "--config-drive", "True", "--tag", "blue"],
-        "zone": ["--availability-zone", "nova", "--hint", "group=x", "--security-group", "web"],
+        "zone": ["--availability-zone", "nova", "--hint", "colour=blue", "--security-group", "web"],
     }
     for name, options in ways.items():
         admin("server", "create", "--flavor", "m1.tiny", "--image", image, *options, name)

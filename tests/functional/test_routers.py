@@ -64,7 +64,8 @@ async def test_life_of_a_router(demo: Networking, admin: Networking) -> None:
     gateway = router["external_gateway_info"]
     assert gateway["network_id"] == made.public and gateway["enable_snat"] is True
     assert gateway["external_fixed_ips"][0]["ip_address"].startswith("172.24.4.")
-    assert "ha" not in router and "ha" in (await admin(f"GET {url}"))["router"]
+    assert router["ha"] is False and router["distributed"] is False
+    await demo(f"PUT {url}", {"router": {"ha": True}}, status=403)
     (port,) = (await demo(f"GET ports?device_id={made.router}"))["ports"]  # the gateway's is nobody's
     assert port["device_owner"] == "network:router_interface"
     assert port["fixed_ips"] == [{"subnet_id": made.subnet, "ip_address": "10.1.0.1"}]
@@ -73,6 +74,8 @@ async def test_life_of_a_router(demo: Networking, admin: Networking) -> None:
     await demo.refused("SubnetInUse", f"DELETE subnets/{made.subnet}")
     route = {"destination": "10.9.0.0/16", "nexthop": "10.1.0.77"}
     assert (await demo(f"PUT {url}", {"router": {"routes": [route]}}))["router"]["routes"] == [route]
+    outside = {"destination": "10.8.0.0/16", "nexthop": "172.24.4.77"}
+    assert (await demo(f"PUT {url}", {"router": {"routes": [outside]}}))["router"]["routes"] == [outside]
     astray = {"router": {"routes": [{**route, "nexthop": "10.3.0.1"}]}}
     await demo.refused("InvalidRoutes", f"PUT {url}", astray, 400)
     gone = (await demo(f"PUT {url}", {"router": {"external_gateway_info": None, "name": "x"}}))["router"]
@@ -269,6 +272,7 @@ async def test_tags(demo: Networking, admin: Networking) -> None:
     for plural, record in paths.items():
         url = f"{plural}/{record}/tags"
         assert (await demo(f"PUT {url}", {"tags": ["b", "a", "b"]}))["tags"] == ["a", "b"]
+        assert (await demo(f"POST {url}", {"tags": ["c", "a"]}, status=201))["tags"] == ["a", "b", "c"]
         await demo(f"PUT {url}/c", status=201)
         assert (await demo(f"GET {url}"))["tags"] == ["a", "b", "c"]
         await demo(f"GET {url}/c", status=204)
@@ -337,4 +341,4 @@ async def test_small_things(cloud: Neighbours, demo: Networking) -> None:
     assert len(zones["availability_zones"]) == 1
     for plural in ("trunks", "subnetpools", "rbac-policies"):
         assert list((await demo(f"GET {plural}")).values()) == [[]]
-    await demo("GET agents", status=403)
+    assert await demo("GET agents") == {"agents": []}

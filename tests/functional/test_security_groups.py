@@ -72,7 +72,7 @@ async def test_life_of_a_group(demo: Networking) -> None:
         description="ssh",
     )
     assert rule["protocol"] == "tcp" and rule["port_range_min"] == 22 and rule["ethertype"] == "IPv4"
-    assert rule["remote_ip_prefix"] == "10.0.0.0/8"
+    assert (rule["remote_ip_prefix"], rule["normalized_cidr"]) == ("10.0.0.7/8", "10.0.0.0/8")
     assert (await demo(f"GET security-group-rules/{rule['id']}"))["security_group_rule"] == rule
     shown = (await demo(f"GET {url}"))["security_group"]
     assert rule in shown["security_group_rules"] and shown["revision_number"] > changed["revision_number"]

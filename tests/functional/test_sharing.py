@@ -93,6 +93,7 @@ async def test_only_shared_images_have_members(admin: httpx.AsyncClient, demo: h
     for name in ("image", "images", "member", "members"):
         assert (await demo.get(f"/image/v2/schemas/{name}")).json()["name"] == name
     assert (await demo.get("/image/v2/schemas/other")).status_code == 404
+    assert (await demo.get("/image/v2/tasks")).json()["tasks"] == []
 
 
 async def test_members_end_with_the_image(cloud: Neighbours, demo: httpx.AsyncClient) -> None:

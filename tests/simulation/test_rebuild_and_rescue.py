@@ -89,7 +89,7 @@ async def test_the_answer_by_microversion(world: World, client: Client) -> None:
         ("2.56", {"user_data": "YQ=="}, 400),
         ("2.57", {"user_data": "not base64"}, 400),
         ("2.57", {"personality": []}, 400),
-        ("2.1", {"personality": [{"path": "/a", "contents": "YQ=="}]}, 400),
+        ("2.1", {"personality": [{"path": "/a", "contents": "no base64!"}]}, 400),
         ("2.100", {"preserve_ephemeral": True}, 400),
         ("2.100", {"metadata": {f"k{n}": "v" for n in range(200)}}, 403),
     ],
@@ -153,3 +153,16 @@ async def test_a_rescue_that_fails_is_mended_by_a_hard_reboot(world: World, clie
     assert await act(client, server_id, "reboot", {"type": "HARD"}) == 202
     await client.until(server_id, "ACTIVE")
     await until_running(world, host, server_id)
+
+
+async def test_a_rebuild_puts_its_files_into_the_new_guest(world: World, client: Client) -> None:
+    server_id, host = await running(world, client)
+    files = [{"path": "/etc/motd", "contents": "aGVsbG8="}]
+    answer = await rebuilt(client, server_id, version="2.56", personality=files, accessIPv6="::babe:220.12.22.2")
+    assert answer["accessIPv6"] == "::babe:dc0c:1602"
+    await client.until(server_id, "ACTIVE")
+    assert [file.path for file in spec_of(world, host, server_id).files] == ["/etc/motd"]
+    body = {"rebuild": {"imageRef": IMAGE, "personality": files * 6}}
+    refused = await client("POST", f"/servers/{server_id}/action", body, version="2.56")
+    assert refused.status_code == 403
+    assert (await client.show(server_id))["status"] == "ACTIVE"

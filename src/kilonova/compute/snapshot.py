@@ -11,7 +11,7 @@ import structlog
 from kilonova.compute.step import StepRun
 from kilonova.compute.tools import Tools
 from kilonova.model.errors import KilonovaError, Stale
-from kilonova.model.server import TaskState
+from kilonova.model.server import PowerState, TaskState
 
 log = structlog.get_logger()
 
@@ -34,7 +34,8 @@ async def shelve(run: StepRun, tools: Tools) -> None:
             await tools.driver.power_off(run.asked.server_id, tools.grace)
         await _upload(run, tools, _SHELVE)
 
-    await run.finish(output=await _told(run, shut_down_and_upload()))
+    output = await _told(run, shut_down_and_upload())
+    await run.finish(None if output else PowerState.SHUTDOWN, output)
 
 
 async def _told(run: StepRun, work: Awaitable[None]) -> dict[str, Any]:

@@ -263,6 +263,11 @@ async def _set_tags(images: EmbeddedImages, call: Call, more: set[str], less: se
         raise NotFound(f"No image found with ID {image_id}")
 
 
+async def list_all_tasks(images: EmbeddedImages, call: Call) -> Reply:
+    """``GET /v2/tasks``: there are none either"""
+    return Reply(200, {"tasks": [], "first": "/v2/tasks", "schema": "/v2/schemas/tasks"})
+
+
 async def list_tasks(images: EmbeddedImages, call: Call) -> Reply:
     """``GET /v2/images/{id}/tasks``: there are none, as uploads are done when they are answered."""
     await images.visible(call.caller, call.params["image_id"])

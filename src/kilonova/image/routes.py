@@ -51,6 +51,7 @@ def routes(tokens: TokenValidator | None = None) -> list[Route]:
         _row("PUT", one + "/members/{member_id}", members.update_member, "member", schemas.MEMBER_UPDATE),
         _row("DELETE", one + "/members/{member_id}", members.remove_member, "member"),
         _row("GET", one + "/tasks", h.list_tasks, "reader"),
+        _row("GET", "/v2/tasks", h.list_all_tasks, "reader"),
         _row("GET", "/v2/schemas/{name}", h.show_schema, "reader"),
         _row("GET", "/v2/info/import", h.show_import_info, "reader"),
         _row("GET", "/v2/info/stores", h.list_stores, "reader"),

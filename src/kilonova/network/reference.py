@@ -31,6 +31,7 @@ _EXTENSIONS = {
     "standard-attr-description": "standard-attr-description",
     "standard-attr-revisions": "Resource revision numbers",
     "standard-attr-tag": "Tag support for resources with standard attribute",
+    "tag-creation": "Tag creation extension",
     "standard-attr-timestamp": "Resource timestamps",
     "stateful-security-group": "Stateful security group",
 }
@@ -45,7 +46,14 @@ ZONES = [
     {"name": "nova", "resource": "router", "state": "available"},
 ]
 
-NOT_OFFERED_LISTS = ("subnetpools", "address-scopes", "address-groups", "trunks", "rbac-policies")
+NOT_OFFERED_LISTS = (
+    "subnetpools",
+    "address-scopes",
+    "address-groups",
+    "trunks",
+    "rbac-policies",
+    "service-providers",
+)
 """Collections that exist in the API and are always empty here, as clients look into them."""
 
 

@@ -38,10 +38,10 @@ def _views(connection: Connection, found: Sequence[Router], admin: bool) -> list
         for port_id, addresses in held.addresses_of(connection, list(ports)).items():
             outside[ports[port_id]] += [{"subnet_id": a.subnet_id, "ip_address": a.ip_address} for a in addresses]
     tags = queries.tags_of(connection, ids)
-    return [_view(router, outside[router.id], tags[router.id], admin) for router in found]
+    return [_view(router, outside[router.id], tags[router.id]) for router in found]
 
 
-def _view(router: Router, outside: list[View], tags: list[str], admin: bool) -> View:
+def _view(router: Router, outside: list[View], tags: list[str]) -> View:
     gateway: View | None = None
     if router.external_network_id is not None:
         gateway = {
@@ -49,7 +49,7 @@ def _view(router: Router, outside: list[View], tags: list[str], admin: bool) -> 
             "enable_snat": router.enable_snat,
             "external_fixed_ips": outside,
         }
-    view: View = {
+    return {
         "id": router.id,
         "name": router.name,
         "tenant_id": router.project_id,
@@ -61,15 +61,14 @@ def _view(router: Router, outside: list[View], tags: list[str], admin: bool) -> 
         "availability_zone_hints": [],
         "availability_zones": ["nova"],
         "flavor_id": None,
+        "distributed": router.distributed,
+        "ha": router.ha,
         "description": router.description,
         "tags": tags,
         "revision_number": router.revision,
         "created_at": iso_z(router.created_at),
         "updated_at": iso_z(router.updated_at),
     }
-    if admin:
-        view |= {"distributed": router.distributed, "ha": router.ha}
-    return view
 
 
 ROUTERS = Resource(kind=Router, name="router", title="Router", missing="RouterNotFound", views=_views)
@@ -150,7 +149,8 @@ def _update(connection: Connection, ids: Ids, caller: Caller, router_id: str, bo
 
 
 def _check_hops(connection: Connection, router: Router, routes: list[dict[str, str]]) -> None:
-    reached = [subnet for port in ports_of(connection, router.id) for subnet in subnets_at(connection, port)]
+    places = [port for owner in (INTERFACE, GATEWAY) for port in ports_of(connection, router.id, owner)]
+    reached = [subnet for port in places for subnet in subnets_at(connection, port)]
     for route in routes:
         hop = read_address(route["nexthop"])
         if not any(hop in read_prefix(subnet.cidr, "cidr") for subnet in reached):

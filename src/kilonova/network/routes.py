@@ -60,6 +60,7 @@ def _tagged(resource: Resource[Any]) -> list[Route]:
     return [
         _row("GET", path, tags.lists_tags(resource), f"get_{name}_tags", "reader"),
         _row("PUT", path, tags.replaces_tags(resource), f"update_{name}_tags", "member", schemas.TAGS),
+        _row("POST", path, tags.adds_tags(resource), f"create_{name}_tags", "member", schemas.TAGS),
         _row("DELETE", path, tags.removes_tags(resource), f"delete_{name}_tags", "member"),
         _row("GET", f"{path}/{{tag}}", tags.shows_tag(resource), f"get_{name}_tags", "reader"),
         _row("PUT", f"{path}/{{tag}}", tags.adds_tag(resource), f"update_{name}_tags", "member"),
@@ -143,7 +144,7 @@ def routes() -> list[Route]:
             _row("GET", f"/v2.0/{plural}", about.list_nothing, f"get_{plural}", "reader")
             for plural in reference.NOT_OFFERED_LISTS
         ),
-        _row("GET", "/v2.0/agents", about.list_agents, "get_agent", "admin"),
+        _row("GET", "/v2.0/agents", about.list_agents, "get_agent", "reader"),
         _row("GET", "/v2.0/availability_zones", about.list_availability_zones, "get_availability_zone", "reader"),
         _row("GET", quota, quotas.list_quotas, "get_quotas", "admin"),
         _row("GET", f"{quota}/{{project_id}}", quotas.show_quota, "get_quota", "reader"),

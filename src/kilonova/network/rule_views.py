@@ -1,9 +1,15 @@
 """A security group's rule in Network v2.0's words."""
 
+from ipaddress import ip_network
 from typing import Any
 
 from kilonova.model.network import SecurityGroupRule
 from kilonova.web.moments import iso_z
+
+
+def normalized(prefix: str | None) -> str | None:
+    """The address range itself, whichever of its addresses it was written with."""
+    return None if prefix is None else str(ip_network(prefix, strict=False))
 
 
 def rule_view(rule: SecurityGroupRule) -> dict[str, Any]:
@@ -17,7 +23,7 @@ def rule_view(rule: SecurityGroupRule) -> dict[str, Any]:
         "port_range_min": rule.port_range_min,
         "port_range_max": rule.port_range_max,
         "remote_ip_prefix": rule.remote_ip_prefix,
-        "normalized_cidr": rule.remote_ip_prefix,
+        "normalized_cidr": normalized(rule.remote_ip_prefix),
         "remote_group_id": rule.remote_group_id,
         "remote_address_group_id": None,
         "description": rule.description,

@@ -13,7 +13,7 @@ from kilonova.model.network import SecurityGroupRule
 from kilonova.network import quotas
 from kilonova.network.addresses import read_prefix
 from kilonova.network.resource import Resource, View, lists, written
-from kilonova.network.rule_views import rule_view
+from kilonova.network.rule_views import normalized, rule_view
 from kilonova.network.security_groups import GROUPS, make_default
 from kilonova.network.service import EmbeddedNetworks
 from kilonova.web.call import Call, Reply
@@ -44,6 +44,7 @@ _NUMBERS = {
     "udplite": 136,
 }
 """IP protocols by the names that may be written instead of their numbers (IANA's)."""
+_LONGEST_PREFIX = 64
 _WITH_PORTS = {6, 17, 33, 132, 136}
 _ICMP = {1, 58}
 _IPV6_ONLY = {41, 43, 44, 58, 59, 60}
@@ -120,7 +121,11 @@ def _port(wanted: int | str | None) -> int | None:
 
 
 def _prefix(text: str | None) -> str | None:
-    return None if text is None else str(read_prefix(text, "remote_ip_prefix"))
+    """As it was written, if it says its length; what it means is compared, and shown as ``normalized_cidr``."""
+    if text is None:
+        return None
+    network = str(read_prefix(text, "remote_ip_prefix"))
+    return text if "/" in text and len(text) <= _LONGEST_PREFIX else network
 
 
 def _check(rule: SecurityGroupRule) -> None:
@@ -191,14 +196,14 @@ def _create(connection: Connection, caller: Caller, rule: SecurityGroupRule, lim
 
 def _meaning(rule: SecurityGroupRule) -> tuple[Any, ...]:
     """Two rules that agree in this pass the same traffic."""
-    everywhere = rule.remote_ip_prefix in ("0.0.0.0/0", "::/0")
+    prefix = normalized(rule.remote_ip_prefix)
     return (
         rule.direction,
         rule.ethertype,
         _number(rule.protocol),
         rule.port_range_min,
         rule.port_range_max,
-        None if everywhere else rule.remote_ip_prefix,
+        None if prefix in ("0.0.0.0/0", "::/0") else prefix,
         rule.remote_group_id,
     )
 

@@ -66,6 +66,16 @@ def replaces_tags(resource: Resource[Any]) -> Handler:
     return handler
 
 
+def adds_tags(resource: Resource[Any]) -> Handler:
+    """``POST …/tags``"""
+
+    async def handler(networks: EmbeddedNetworks, call: Call) -> Reply:
+        more: list[str] = call.body["tags"]
+        return Reply(201, {"tags": await _write(networks, call, resource, lambda tags: [*tags, *more])})
+
+    return handler
+
+
 def adds_tag(resource: Resource[Any]) -> Handler:
     """``PUT …/tags/{tag}``"""
 

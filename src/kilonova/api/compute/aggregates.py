@@ -105,14 +105,14 @@ async def _answer(cloud: Deployment, call: Call, work: Callable[[Connection, int
 
 
 def number_of(call: Call) -> int:
-    """The aggregate's number in the path. Raises ``Invalid`` for what is none; no aggregate's is below zero."""
+    """The aggregate's number in the path. Raises ``Invalid`` for what is none, ``NotFound`` for one that no row can have."""
     text = call.params["id"]
-    number = as_number(text.removeprefix("-"))
-    if number is not None and text.startswith("-"):
-        raise NotFound(f"Aggregate {text} could not be found.")
-    if number is None:
-        raise Invalid(f"Invalid input received: id must be an integer, not '{call.params['id'][:64]}'")
-    return number
+    number = as_number(text)
+    if number is not None:
+        return number
+    if as_number(text.removeprefix("-")) is not None or (text.isascii() and text.isdigit()):
+        raise NotFound(f"Aggregate {text[:64]} could not be found.")
+    raise Invalid(f"Invalid input received: id must be an integer, not '{text[:64]}'")
 
 
 def _view(call: Call, aggregate: Aggregate) -> dict[str, Any]:

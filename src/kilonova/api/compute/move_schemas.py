@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from kilonova.api.compute.inputs import BOOLEAN, document
+from kilonova.api.compute.inputs import BOOLEAN, PRINTABLE_NAME, document
 from kilonova.api.compute.server_schemas import word
-from kilonova.web.schema import Schema, Versioned, always
+from kilonova.web.schema import TEXT, Schema, Versioned, always
 
 _HOST: Schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[a-zA-Z0-9._-]*$"}
 _HOST_OR_NULL: Schema = {**_HOST, "type": ["string", "null"]}
-_FLAVOR_REF: Schema = {"type": ["string", "integer"], "minLength": 1, "maxLength": 255}
+_FLAVOR_REF: Schema = {"type": ["string", "integer"], "minLength": 1}
 
 
 def _body(action: str, properties: dict[str, Schema], required: list[str], **more: Any) -> Schema:
@@ -35,7 +35,7 @@ MIGRATE_LIVE = (
     Versioned(_body("os-migrateLive", _LIVE_AUTO | {"force": BOOLEAN}, ["block_migration", "host"]), 30, 67),
     Versioned(_body("os-migrateLive", _LIVE_AUTO, ["block_migration", "host"]), 68),
 )
-_EVACUATE: dict[str, Schema] = {"host": _HOST, "adminPass": {"type": "string", "maxLength": 255}}
+_EVACUATE: dict[str, Schema] = {"host": _HOST, "adminPass": TEXT}
 EVACUATE = (
     Versioned(_body("evacuate", _EVACUATE | {"onSharedStorage": BOOLEAN}, ["onSharedStorage"]), 0, 13),
     Versioned(_body("evacuate", _EVACUATE, []), 14, 28),
@@ -43,15 +43,14 @@ EVACUATE = (
     Versioned(_body("evacuate", _EVACUATE, []), 68),
 )
 SHELVE_OFFLOAD = word("shelveOffload")
-_ZONE: Schema = {"type": "string", "minLength": 1, "maxLength": 255}
-_UNSHELVE: dict[str, Schema] = {
-    "availability_zone": {**_ZONE, "type": ["string", "null"], "minLength": 0},
-    "host": {"type": "string", "maxLength": 255},
-}
+# Zone and host are looked up among the known ones, so their length needs no bound of its own.
+_UNSHELVE: dict[str, Schema] = {"availability_zone": {"type": ["string", "null"]}, "host": TEXT}
 UNSHELVE = (
     *(Versioned(each.schema, 0, 76) for each in word("unshelve")),
     Versioned(
-        _body("unshelve", {"availability_zone": _ZONE}, ["availability_zone"], type=["object", "null"]), 77, 90
+        _body("unshelve", {"availability_zone": PRINTABLE_NAME}, ["availability_zone"], type=["object", "null"]),
+        77,
+        90,
     ),
     Versioned(_body("unshelve", _UNSHELVE, [], type=["object", "null"]), 91),
 )

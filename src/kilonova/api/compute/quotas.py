@@ -50,10 +50,11 @@ async def show_defaults(cloud: Deployment, call: Call) -> Reply:
 
 async def update(cloud: Deployment, call: Call) -> Reply:
     """Set limits; below what is in use, or for a user above the project's, only with ``force``."""
+    user_id = _user(call)
     body = dict(call.body["quota_set"])
     force = as_bool(body.pop("force", False))
     limits = await cloud.database.run(
-        _change, _project(call), _user(call), _amounts(body), force, defaults(cloud.config.quota)
+        _change, _project(call), user_id, _amounts(body), force, defaults(cloud.config.quota)
     )
     return Reply(200, {"quota_set": _pick(limits, of_sets(call.version))})
 
@@ -104,7 +105,7 @@ def _project(call: Call) -> str:
 def _user(call: Call) -> str | None:
     user_id = call.first("user_id")
     if user_id is not None and len(user_id) > _LONGEST_ID:
-        raise Invalid("Invalid input for query parameters user_id. It is too long.")
+        raise Invalid(f"User ID {user_id[:_LONGEST_ID]}… is not a valid user.")
     return user_id or None
 
 

@@ -5,12 +5,11 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
-from kilonova.api.compute import boot, server_schemas, server_views
+from kilonova.api.compute import boot, personality, server_schemas, server_views
 from kilonova.api.compute.deployment import Deployment
-from kilonova.api.compute.features import look
-from kilonova.api.compute.inputs import as_bool
+from kilonova.api.compute.inputs import as_address, as_bool
 from kilonova.api.compute.links import resource_links
-from kilonova.api.compute.submission import Intent, submit
+from kilonova.api.compute.submission import Intent, find, submit
 from kilonova.database import keypairs, server_groups, servers
 from kilonova.image.protocol import Image
 from kilonova.model.action import Action
@@ -36,9 +35,10 @@ _SETTINGS = {
 async def rebuild(cloud: Deployment, call: Call) -> Reply:
     """Check what it names, write the new settings with the action, and answer with the server as it is then."""
     body: dict[str, Any] = call.body["rebuild"]
-    await look(cloud, call, REBUILD)
+    await cloud.database.run(find, call, call.params["id"])  # whoever does not see it hears of nothing else
     _refuse_what_we_lack(body)
     boot.check_user_data(body)
+    files = personality.files(body)
     limit = cloud.config.quota.metadata_items
     if 0 <= limit < len(body.get("metadata", {})):
         raise Forbidden("Maximum number of metadata items exceeds quota limit.")
@@ -48,6 +48,7 @@ async def rebuild(cloud: Deployment, call: Call) -> Reply:
 
     def plan(connection: Connection, server: Server) -> Intent:
         boot.check_fit(msgspec.convert(server.flavor, Flavor), image)
+        personality.check_quota(connection, cloud, server.project_id, files)
         values = _settings(connection, call, body, image)
 
         def admitted(action: Action) -> None:
@@ -64,8 +65,6 @@ async def rebuild(cloud: Deployment, call: Call) -> Reply:
 
 
 def _refuse_what_we_lack(body: dict[str, Any]) -> None:
-    if body.get("personality"):
-        raise Invalid("Personality files are not supported; pass them in user_data.")
     if as_bool(body.get("preserve_ephemeral", False)):
         raise Invalid("The ephemeral disk cannot be preserved by the hypervisors of this cloud.")
     if body.get("trusted_image_certificates"):
@@ -77,7 +76,9 @@ def _settings(connection: Connection, call: Call, body: dict[str, Any], image: I
     values = {column: body[key] for key, column in _SETTINGS.items() if key in body}
     for address in ("access_ip_v4", "access_ip_v6"):
         if address in values:
-            values[address] = values[address] or None
+            values[address] = as_address(values[address])
+    if "personality" in body:
+        values["personality"] = personality.files(body) or None
     if "name" in body:
         values["name"] = body["name"].strip()
     if "key_name" in body:

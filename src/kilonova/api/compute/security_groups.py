@@ -1,15 +1,14 @@
-"""Security groups through Compute, up to 2.35, and for ever those of one server: passed on to the network service."""
+"""Security groups through Compute, up to 2.35: passed on to the network service."""
 
 import ipaddress
 from typing import Any
 
 from kilonova.api.compute.deployment import Deployment
-from kilonova.api.compute.inputs import as_int, queries, query_object
+from kilonova.api.compute.inputs import as_int, query_object
 from kilonova.api.compute.network_proxy import UNTIL, networks_of
 from kilonova.api.compute.security_group_views import Group, group_view, named_sources, rule_view
-from kilonova.api.compute.submission import find
 from kilonova.api.paging import page
-from kilonova.model.errors import Conflict, Invalid, NotFound, QuotaExceeded, Unsupported
+from kilonova.model.errors import Conflict, Invalid, NotFound, QuotaExceeded
 from kilonova.network.inside import ask
 from kilonova.web.call import Call, Reply
 from kilonova.web.routes import Handler, Route
@@ -46,10 +45,12 @@ async def _group(cloud: Deployment, call: Call, group_id: str) -> Group:
 
 
 async def index(cloud: Deployment, call: Call) -> Reply:
-    """Those of the project."""
+    """Those of the project; with ``all_tenants`` an administrator's list of all."""
     limit, _ = page(call, cloud.config.api.max_limit)
     offset = as_int(call.first("offset") or 0, "offset", 0)
-    found = (await _groups(cloud, call, project_id=[call.project_id]))[offset : offset + limit]
+    everybody = call.caller.is_admin and "all_tenants" in call.query
+    asked = {} if everybody else {"project_id": [call.project_id]}
+    found = (await _groups(cloud, call, **asked))[offset : offset + limit]
     sources = await _sources(cloud, call, found)
     return Reply(200, {"security_groups": _sorted(found, sources)})
 
@@ -71,7 +72,7 @@ async def create(cloud: Deployment, call: Call) -> Reply:
     try:
         made = await ask(networks_of(cloud), call.caller, "POST", "security-groups", body=body)
     except Conflict as error:
-        raise QuotaExceeded(error.message) from None
+        raise (QuotaExceeded if error.name == "OverQuota" else Invalid)(error.message) from None
     return Reply(200, {"security_group": group_view(made["security_group"], {})})
 
 
@@ -117,7 +118,7 @@ async def create_rule(cloud: Deployment, call: Call) -> Reply:
             networks_of(cloud), call.caller, "POST", "security-group-rules", body={"security_group_rule": rule}
         )
     except Conflict as error:
-        raise QuotaExceeded(error.message) from None
+        raise (QuotaExceeded if error.name == "OverQuota" else Invalid)(error.message) from None
     return Reply(200, {"security_group_rule": rule_view(made["security_group_rule"], sources)})
 
 
@@ -146,7 +147,7 @@ def _range(cidr: Any) -> dict[str, str]:
         raise Invalid(f"Invalid cidr {str(cidr)[:64]}.") from None
     if network.prefixlen == 0 and not network.network_address.is_unspecified:
         raise Invalid(f"Bad prefix for network in cidr {str(cidr)[:64]}")
-    return {"remote_ip_prefix": str(network), "ethertype": f"IPv{network.version}"}
+    return {"remote_ip_prefix": str(cidr or network), "ethertype": f"IPv{network.version}"}
 
 
 def _ports(protocol: str, low: Any, high: Any) -> dict[str, Any]:
@@ -174,20 +175,6 @@ async def delete_rule(cloud: Deployment, call: Call) -> Reply:
     except NotFound:
         raise NotFound(f"Rule ({rule_id}) not found") from None
     return Reply(202)
-
-
-# --- of a server -------------------------------------------------------------------------------------------
-
-
-async def of_server(cloud: Deployment, call: Call) -> Reply:
-    """The groups that a server's ports carry."""
-    server = await cloud.database.run(find, call, call.params["server_id"])
-    found = await cloud.networks.groups_of(server.id)
-    try:
-        sources = await _sources(cloud, call, found)
-    except Unsupported:  # the groups themselves are known of any network service
-        sources = {group["id"]: group for group in found}
-    return Reply(200, {"security_groups": _sorted(found, sources)})
 
 
 _WORDS: Schema = {"type": "string", "maxLength": 255, "pattern": r"^[^\x00]*$"}
@@ -230,8 +217,9 @@ def _route(method: str, path: str, name: str, role: str, handler: Handler, summa
         handler=handler,
         rule=f"{_RULE}:{name}",
         role=role,
+        until=UNTIL,
         summary=summary,
-        **{"until": UNTIL, **rest},
+        **rest,
     )
 
 
@@ -243,14 +231,4 @@ ROUTES = [
     _route("DELETE", _ONE, "delete", "member", delete, "Delete a security group"),
     _route("POST", _RULES, "rule:create", "member", create_rule, "Create a rule", body=always(_RULE_BODY)),
     _route("DELETE", f"{_RULES}/{{id}}", "rule:delete", "member", delete_rule, "Delete a rule"),
-    _route(
-        "GET",
-        "/servers/{server_id}/os-security-groups",
-        "list",
-        "reader",
-        of_server,
-        "List a server's security groups",
-        query=queries(102),
-        until=None,
-    ),
 ]

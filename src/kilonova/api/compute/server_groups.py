@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
-from kilonova.api.compute.inputs import PRINTABLE_NAME, as_int, document, number, queries
+from kilonova.api.compute.inputs import PRINTABLE_NAME, as_int, document, queries
 from kilonova.api.compute.rules import ALL_SERVER_GROUPS
 from kilonova.api.paging import page
 from kilonova.database import server_groups
@@ -58,7 +58,7 @@ async def create(cloud: Deployment, call: Call) -> Reply:
     """An empty group; servers join it when they are created."""
     body: dict[str, Any] = call.body["server_group"]
     policy = GroupPolicy(body["policy"] if call.version >= _RULES_SINCE else body["policies"][0])
-    rules = {name: as_int(value, name, 1) for name, value in body.get("rules", {}).items()}
+    rules = {name: _positive(name, value) for name, value in body.get("rules", {}).items()}
     if rules and policy is not GroupPolicy.ANTI_AFFINITY:
         raise Invalid("Only anti-affinity policy supports rules.")
     group = await cloud.database.run(
@@ -73,6 +73,16 @@ async def create(cloud: Deployment, call: Call) -> Reply:
         quota_defaults=cloud.config.quota.model_dump(),
     )
     return Reply(200, {"server_group": _view(call, group, {})})
+
+
+def _positive(name: str, value: Any) -> int:
+    """What a number that may be written as digits means; it is kept in a document, so no column bounds it."""
+    amount = int(value)
+    if amount < 1:
+        raise Invalid(f"Invalid input for field/attribute {name}. {amount} is less than the minimum of 1.")
+    if amount >= 1 << 63:
+        raise Invalid(f"{name}: no cloud has so many servers.")
+    return amount
 
 
 async def delete(cloud: Deployment, call: Call) -> Reply:
@@ -112,7 +122,9 @@ def _policies(words: list[str]) -> Schema:
 
 _POLICY: dict[str, Schema] = {
     "policy": {"type": "string", "enum": _ALL_WORDS},
-    "rules": document([], {"max_server_per_host": number(1)}),
+    "rules": document(
+        [], {"max_server_per_host": {"type": ["integer", "string"], "pattern": "^[0-9]{1,99}$", "minimum": 1}}
+    ),
 }
 _CREATE = (
     Versioned(_policies(_HARD_WORDS), 0, _SOFT_SINCE - 1),

@@ -163,7 +163,7 @@ def _update(version: int) -> Schema:
     if version >= 90:
         properties["hostname"] = _HOSTNAME if version < 94 else _FQDN
     if version >= 104:
-        properties["pinned_availability_zone"] = {"anyOf": [NAME, {"type": "null"}]}
+        properties["pinned_availability_zone"] = {**_TEXT_OR_NULL, "minLength": 1}
     return {
         "type": "object",
         "properties": {"server": {"type": "object", "properties": properties, "additionalProperties": False}},
@@ -185,7 +185,7 @@ def _rebuild(version: int) -> Schema:
         "accessIPv6": _ACCESS_V6,
     }
     if version <= 56:
-        properties["personality"] = {"type": "array", "items": {"type": "object"}}
+        properties["personality"] = PERSONALITY
     additions: list[tuple[int, dict[str, Any]]] = [
         (19, {"description": _TEXT_OR_NULL}),
         (54, {"key_name": {"anyOf": [{"type": "null"}, NAME]}}),

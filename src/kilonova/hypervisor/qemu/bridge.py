@@ -1,14 +1,16 @@
 """The host's side of a guest's network: a bridge for each network, a tap for each card.
 
 Guests on one bridge reach each other and the host, whose address the bridge bears. Nothing leads out from
-there: the bridge does not forward. Every call is idempotent. A bridge stays when its last guest goes, since
-others (DHCP, metadata, another agent) may be bound to its address; ``remove_bridge`` takes it away.
+there: the bridge does not forward. Every call is idempotent. A bridge with an address stays when its last guest goes, since
+others (DHCP, metadata, another agent) may be bound to it, and ``remove_bridge`` takes it away; one without, of a
+project's own network, goes with its last guest.
 """
 
 import asyncio
 import functools
 import hashlib
 import ipaddress
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -24,6 +26,9 @@ EXISTS = 17
 NO_SUCH_DEVICE = 19
 
 _Arguments = ParamSpec("_Arguments")
+_ONE_AT_A_TIME = (
+    threading.Lock()
+)  # else the last guest of a bridge could take it from under one that is being plugged in
 
 
 def _on_a_loop_of_its_own(
@@ -32,7 +37,7 @@ def _on_a_loop_of_its_own(
     """Run it in a worker thread: pyroute2's sockets need asyncio's own event loop, and our services run on uvloop."""
 
     def run(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> None:
-        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        with _ONE_AT_A_TIME, asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
             runner.run(function(*arguments, **named))
 
     @functools.wraps(function)
@@ -66,6 +71,8 @@ async def unplug(nics: list[Nic]) -> None:
         async with AsyncIPRoute() as netlink:
             for nic in nics:
                 await _remove(netlink, tap_name(nic))
+            for name in {nic.bridge for nic in nics if nic.bridge and not nic.host_address}:
+                await _remove_empty(netlink, name)
     except NetlinkError as error:
         names = ", ".join(tap_name(nic) for nic in nics)
         raise HostFault(f"{names} could not be removed; look at ip link", details=str(error)) from error
@@ -76,6 +83,13 @@ async def remove_bridge(name: str) -> None:
     """Remove a bridge, if it is there."""
     async with AsyncIPRoute() as netlink:
         await _remove(netlink, name)
+
+
+async def _remove_empty(netlink: Any, name: str) -> None:
+    """Take a bridge away that nobody is on."""
+    for index in await netlink.link_lookup(ifname=name):
+        if not await netlink.link_lookup(master=index):
+            await _remove(netlink, name)
 
 
 async def _bridge(netlink: Any, nic: Nic) -> int:
