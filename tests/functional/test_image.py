@@ -132,6 +132,28 @@ async def test_patch(admin: httpx.AsyncClient, demo: httpx.AsyncClient) -> None:
     assert (await patch(admin, {"op": "replace", "path": "/visibility", "value": "public"})).status_code == 200
 
 
+async def test_patch_in_its_older_form(demo: httpx.AsyncClient) -> None:
+    """As Tempest writes it: images-v2.0-json-patch, where the operation is the key of the path."""
+    image = await create(demo, hw="old")
+    url, older = f"/image/v2/images/{image}", {"content-type": "application/openstack-images-v2.0-json-patch"}
+    operations: list[dict[str, Any]] = [
+        {"replace": "/name", "value": "new"},
+        {"add": "/hw_rescue_bus", "value": "virtio"},
+        {"remove": "/hw"},
+    ]
+    changed = (await demo.patch(url, json=operations, headers=older)).json()
+    assert (changed["name"], changed["hw_rescue_bus"]) == ("new", "virtio") and "hw" not in changed
+    for wrong in (
+        {"add": "/x"},
+        {"add": "/x", "remove": "/y", "value": "v"},
+        {"move": "/x"},
+        {"add": 1, "value": "v"},
+    ):
+        refused = await demo.patch(url, json=[{"replace": "/name", "value": "half"}, wrong], headers=older)
+        assert refused.status_code == 400, wrong
+    assert (await demo.get(url)).json()["name"] == "new"
+
+
 async def test_who_sees_what(admin: httpx.AsyncClient, demo: httpx.AsyncClient) -> None:
     ids = {
         visibility: await create(admin, visibility=visibility, name=visibility)

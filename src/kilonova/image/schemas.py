@@ -35,7 +35,7 @@ PATCH = always(
         "maxItems": 256,
         "items": {
             "type": "object",
-            "anyOf": [{"required": ["op", "path"]}, *({"required": [op]} for op in OPERATIONS)],
+            "oneOf": [{"required": ["op", "path"]}, *({"required": [op]} for op in OPERATIONS)],
             "properties": {
                 "op": {"type": "string", "enum": list(OPERATIONS)},
                 "path": _PATH,
