@@ -35,10 +35,10 @@ _SETTINGS = {
 async def rebuild(cloud: Deployment, call: Call) -> Reply:
     """Check what it names, write the new settings with the action, and answer with the server as it is then."""
     body: dict[str, Any] = call.body["rebuild"]
-    await cloud.database.run(find, call, call.params["id"])  # whoever does not see it hears of nothing else
-    _refuse_what_we_lack(body)
     boot.check_user_data(body)
     files = personality.files(body)
+    await cloud.database.run(find, call, call.params["id"])  # whoever does not see it hears of nothing it names
+    _refuse_what_we_lack(body)
     limit = cloud.config.quota.metadata_items
     if 0 <= limit < len(body.get("metadata", {})):
         raise Forbidden("Maximum number of metadata items exceeds quota limit.")

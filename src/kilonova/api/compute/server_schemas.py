@@ -188,7 +188,7 @@ def _rebuild(version: int) -> Schema:
         properties["personality"] = PERSONALITY
     additions: list[tuple[int, dict[str, Any]]] = [
         (19, {"description": _TEXT_OR_NULL}),
-        (54, {"key_name": {"anyOf": [{"type": "null"}, NAME]}}),
+        (54, {"key_name": {"type": ["string", "null"], "minLength": 1, "maxLength": 255}}),
         (57, {"user_data": {"type": ["string", "null"], "maxLength": 65535, "contentEncoding": "base64"}}),
         (
             63,
