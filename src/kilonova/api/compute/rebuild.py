@@ -38,11 +38,7 @@ async def rebuild(cloud: Deployment, call: Call) -> Reply:
     body: dict[str, Any] = call.body["rebuild"]
     boot.check_user_data(body)
     files = personality.files(body)
-<<<<<<< HEAD
     await look(cloud, call, REBUILD)
-=======
-    await cloud.database.run(find, call, call.params["id"])  # whoever does not see it hears of nothing it names
->>>>>>> harness
     _refuse_what_we_lack(body)
     limit = cloud.config.quota.metadata_items
     if 0 <= limit < len(body.get("metadata", {})):
