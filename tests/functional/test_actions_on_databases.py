@@ -87,6 +87,30 @@ async def test_deletes_race_with_builds(world: World, client: Client) -> None:
     await nothing_left(world)
 
 
+async def test_servers_move(world: World, client: Client) -> None:
+    server_id = await client.boot()
+    hosts = {(await client.until(server_id, "ACTIVE"))["OS-EXT-SRV-ATTR:host"]}
+    for action, value, status in (
+        ("resize", {"flavorRef": "2"}, "VERIFY_RESIZE"),
+        ("confirmResize", None, "ACTIVE"),
+        ("resize", {"flavorRef": "1"}, "VERIFY_RESIZE"),
+        ("revertResize", None, "ACTIVE"),
+        ("migrate", None, "VERIFY_RESIZE"),
+        ("confirmResize", None, "ACTIVE"),
+        ("os-migrateLive", {"host": None, "block_migration": "auto"}, "ACTIVE"),
+        ("shelve", None, "SHELVED_OFFLOADED"),
+        ("unshelve", None, "ACTIVE"),
+    ):
+        answer = await client("POST", f"/servers/{server_id}/action", {action: value}, token="admin")
+        assert answer.status_code in (202, 204), (action, answer.text)
+        hosts.add((await client.until(server_id, status))["OS-EXT-SRV-ATTR:host"])
+        assert await world.database.run(checks.check, world.clock.now(), 0) == [], action
+    assert len(hosts - {None}) == 2
+    assert (await client("DELETE", f"/servers/{server_id}")).status_code == 204
+    await client.until_gone(server_id)
+    await nothing_left(world)
+
+
 async def test_servers_go_through_their_states(world: World, client: Client) -> None:
     server_id = await client.boot()
     await client.until(server_id, "ACTIVE")
