@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,18 @@ async def test_life_of_an_image(cloud: Neighbours, demo: httpx.AsyncClient) -> N
     assert (await demo.delete(url)).status_code == 204
     assert (await demo.get(url)).status_code == 404
     assert files(cloud) == []
+
+
+async def test_a_patch_as_version_2_0_writes_it(demo: httpx.AsyncClient) -> None:
+    image = await create(demo)
+    headers = {"content-type": "application/openstack-images-v2.0-json-patch"}
+    old = [{"add": "/hw_rescue_bus", "value": "virtio"}, {"replace": "/name", "value": "y"}]
+    answer = await demo.patch(f"/image/v2/images/{image}", content=json.dumps(old), headers=headers)
+    assert answer.status_code == 200 and answer.json()["hw_rescue_bus"] == "virtio"
+    assert answer.json()["name"] == "y"
+    for wrong in ([{"value": 1}], [{"op": "add"}], [{"add": 7, "value": "x"}], [{"op": "add", "remove": "/nothing"}]):
+        answer = await demo.patch(f"/image/v2/images/{image}", content=json.dumps(wrong), headers=headers)
+        assert answer.status_code in (400, 409), wrong
 
 
 async def test_patch(admin: httpx.AsyncClient, demo: httpx.AsyncClient) -> None:

@@ -187,11 +187,12 @@ async def test_security_groups_of_a_server(client: Client, net: Networking) -> N
     assert await shown() == ["default", "renamed"]
     await net(f"PUT ports/{port['id']}", {"port": {"security_groups": [web]}})
     assert await shown() == ["web"]
+    await net.make("security_group_rule", security_group_id=web, direction="ingress", protocol="tcp")
     (group,) = (await client("GET", f"/servers/{server_id}/os-security-groups")).json()["security_groups"]
-    assert {rule["ip_range"]["cidr"] for rule in group["rules"]} == {"0.0.0.0/0"}
-    for token in ("other",):
-        answer = await client("GET", f"/servers/{server_id}/os-security-groups", token=token)
-        assert answer.status_code == 404
+    (rule,) = group["rules"]
+    assert (rule["from_port"], rule["to_port"], rule["ip_range"]) == (1, 65535, {"cidr": "0.0.0.0/0"})
+    answer = await client("GET", f"/servers/{server_id}/os-security-groups", token="other")
+    assert answer.status_code == 404
 
 
 async def test_a_server_whose_ports_existed_has_their_groups(client: Client, net: Networking) -> None:

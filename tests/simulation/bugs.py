@@ -16,8 +16,8 @@ from kilonova.api.compute import boot
 from kilonova.api.compute import servers as servers_api
 from kilonova.compute import agent, build, move, reconcile, step, workplace
 from kilonova.compute.operations import OPERATIONS
-from kilonova.conductor import hosts, steps, sweep
-from kilonova.database import actions, addresses, admission, engine, ledger, moves, outcomes, servers, tables
+from kilonova.conductor import hosts, snapshots, steps, sweep
+from kilonova.database import actions, addresses, admission, engine, ledger, moves, outcomes, reset, servers, tables
 from kilonova.database.outgoing import quota_of
 from kilonova.hypervisor.fake.driver import FakeDriver
 from kilonova.model.action import ActionState
@@ -357,9 +357,34 @@ def a_guest_is_handed_over_and_goes_on(patch: Patch) -> None:
     patch.setitem(outcomes._PASSED, ("live-migration", "transfer"), lambda connection, action, now: {})
 
 
+def half_made_images_stay(patch: Patch) -> None:
+    """The record of an image that was never uploaded is nobody's business."""
+
+    async def forget(self: Any, image: Any) -> None:
+        return None
+
+    patch.setattr(snapshots.Snapshots, "_forget", forget)
+
+
+def soft_deleted_servers_count(patch: Patch) -> None:
+    """A server that is only put away goes on using the project's quota."""
+    patch.setitem(outcomes._SUCCEEDED, "soft_delete", lambda connection, action, now: {"soft_deleted_at": now})
+
+
+def a_reset_leaves_what_ran(patch: Patch) -> None:
+    """The server's state is reset, and the action that runs on it goes on."""
+    patch.setattr(reset, "ended_by_reset", lambda connection, server, now: None)
+
+
 def as_drawn(schedule: Schedule) -> Schedule:
     """Any world."""
     return schedule
+
+
+def put_away(schedule: Schedule) -> Schedule:
+    """A world in which deletes can be taken back, and hosts that cannot upload anything."""
+    faults = tuple(Fault(at=0.0, lasts=20.0, kind="sick", target=host, verbs=("snapshot",)) for host in HOSTS)
+    return msgspec.structs.replace(schedule, faults=faults, reclaim=6.0, quota=10, slots_of_host=8)
 
 
 def isolated(schedule: Schedule) -> Schedule:
@@ -415,6 +440,9 @@ def hasty(schedule: Schedule) -> Schedule:
 
 BUGS: dict[Callable[[Patch], None], tuple[Callable[[Schedule], Schedule], int]] = {
     nobody_sweeps: (as_drawn, 30),
+    half_made_images_stay: (put_away, 10),
+    soft_deleted_servers_count: (put_away, 10),
+    a_reset_leaves_what_ran: (put_away, 20),
     acknowledged_before_the_work: (as_drawn, 30),
     epochs_are_not_compared: (isolated, 30),
     a_build_is_not_idempotent: (failing, 60),

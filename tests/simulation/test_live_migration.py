@@ -87,6 +87,8 @@ async def test_an_operator_aborts_it(world: World, client: Client) -> None:
     assert (await guests(world, server_id))[source] is RUNNING
     assert await claims(world, server_id) == {source: True}
     assert await history(client, server_id) == [("live-migration", "cancelled")]
+    actions = (await client("GET", f"/servers/{server_id}/os-instance-actions")).json()["instanceActions"]
+    assert [action["action"] for action in actions[:2]] == ["live_migration_cancel", "live-migration"]
     await asyncio.sleep(2 * world.config.compute.reconcile_interval)
     assert await guests(world, server_id) == {source: RUNNING}
     await all_is_well(world)

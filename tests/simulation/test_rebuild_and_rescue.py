@@ -65,6 +65,16 @@ async def test_a_stopped_server_stays_stopped(world: World, client: Client) -> N
     await client.until(server_id, "ACTIVE")
 
 
+async def test_files_reach_the_new_guest(world: World, client: Client) -> None:
+    server_id, host = await running(world, client)
+    await rebuilt(client, server_id, "2.56", personality=[{"path": "/etc/motd", "contents": "aGVsbG8="}])
+    await client.until(server_id, "ACTIVE")
+    assert [file.path for file in spec_of(world, host, server_id).files] == ["/etc/motd"]
+    await rebuilt(client, server_id)
+    await client.until(server_id, "ACTIVE")
+    assert spec_of(world, host, server_id).files == []
+
+
 async def test_the_answer_by_microversion(world: World, client: Client) -> None:
     server_id, _ = await running(world, client)
     for version, has, lacks in (
@@ -89,7 +99,8 @@ async def test_the_answer_by_microversion(world: World, client: Client) -> None:
         ("2.56", {"user_data": "YQ=="}, 400),
         ("2.57", {"user_data": "not base64"}, 400),
         ("2.57", {"personality": []}, 400),
-        ("2.1", {"personality": [{"path": "/a", "contents": "no base64!"}]}, 400),
+        ("2.1", {"personality": [{"path": "/a", "contents": "not base64"}]}, 400),
+        ("2.1", {"personality": [{"path": f"/{n}", "contents": "YQ=="} for n in range(9)]}, 403),
         ("2.100", {"preserve_ephemeral": True}, 400),
         ("2.100", {"metadata": {f"k{n}": "v" for n in range(200)}}, 403),
     ],

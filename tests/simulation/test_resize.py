@@ -208,6 +208,19 @@ async def test_a_revert_whose_destination_is_gone_may_be_asked_for_again(world: 
     await all_is_well(world)
 
 
+async def test_a_reset_gives_the_way_back_up(world: World, client: Client) -> None:
+    server_id, _, destination = await resized(world, client)
+    await act(client, server_id, "os-resetState", {"state": "active"}, token="admin")
+    assert (await client.show(server_id))["status"] == "ACTIVE"
+    assert await claims(world, server_id) == {destination: True}
+    await all_is_well(world)
+    await asyncio.sleep(2.5 * world.config.compute.reconcile_interval)
+    assert await guests(world, server_id) == {destination: RUNNING}
+    assert await history(client, server_id) == [("resize", "error")]
+    await act(client, server_id, "resize", {"flavorRef": "1"})
+    await client.until(server_id, "VERIFY_RESIZE")
+
+
 async def test_what_is_refused_changes_nothing(world: World, client: Client) -> None:
     server_id, source, _ = await booted(world, client)
     for body, code in (

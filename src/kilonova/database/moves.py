@@ -178,6 +178,14 @@ def still_resized(connection: Connection, action: Action, now: int) -> dict[str,
     return {}
 
 
+def way_back_given_up(connection: Connection, server: Server, now: int) -> dict[str, Any]:
+    """An administrator says that the server is something else than resized: it stays what and where it is now."""
+    move = (server.resized_from or {})["move"]
+    ledger.let_go(connection, move)
+    server_migrations.change_of_action(connection, move, now=now, status=str(MigrationStatus.ERROR))
+    return {"resized_from": None, **_charge_only(connection, server, server.flavor)}
+
+
 # --- live migration ----------------------------------------------------------------------------------------
 
 

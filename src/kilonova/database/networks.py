@@ -206,6 +206,22 @@ def exists(connection: Connection, kind: type[Any], **values: object) -> bool:
     return connection.execute(query).first() is not None
 
 
+_OWN = (
+    sa.select(t.networks.c.id)
+    .where(
+        t.networks.c.project_id == sa.bindparam("project_id"),
+        t.networks.c.shared.is_(False),
+        t.networks.c.external.is_(False),
+    )
+    .limit(2)
+)
+
+
+def own_networks(connection: Connection, project_id: str) -> list[str]:
+    """The ids of the networks that are a project's alone, two at most: who has several must say which."""
+    return list(connection.execute(_OWN, {"project_id": project_id}).scalars())
+
+
 # --- tags --------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, ledger, outcomes, servers
+from kilonova.database import actions, ledger, moves, outcomes, servers
 from kilonova.database.admission import Raced
 from kilonova.database.outgoing import quota_of
 from kilonova.model.action import Action, ActionState
@@ -46,6 +46,8 @@ def reset(connection: Connection, server: Server, vm_state: VmState, now: int) -
     """Put the server into a state with nothing running on it; the action that was ended for it."""
     ended = ended_by_reset(connection, server, now)
     values: dict[str, Any] = outcomes.undone(connection, ended, now) if ended is not None else {}
+    if server.resized_from is not None:
+        values |= moves.way_back_given_up(connection, server, now)
     if server.vm_state == VmState.SOFT_DELETED:
         ledger.use_quota(connection, server.project_id, quota_of(server.flavor), {}, limited=False)
     values |= {

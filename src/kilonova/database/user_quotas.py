@@ -12,13 +12,17 @@ from kilonova.database.outgoing import quota_of
 from kilonova.database.tables import keypairs, server_groups, servers
 from kilonova.database.tables import quota_user_limits as table
 from kilonova.model.errors import Invalid, QuotaExceeded
+from kilonova.model.server import VmState
 
 _q, _s = table.c, servers.c
 _OWN = sa.select(_q.resource, _q.hard_limit).where(
     _q.project_id == sa.bindparam("of_project"), _q.user_id == sa.bindparam("of_user")
 )
 _SERVERS = sa.select(_s.flavor).where(
-    _s.project_id == sa.bindparam("of_project"), _s.user_id == sa.bindparam("of_user"), _s.deleted_at.is_(None)
+    _s.project_id == sa.bindparam("of_project"),
+    _s.user_id == sa.bindparam("of_user"),
+    _s.deleted_at.is_(None),
+    _s.vm_state != str(VmState.SOFT_DELETED),
 )
 
 

@@ -9,7 +9,7 @@ from kilonova.image import schemas
 from kilonova.image.listing import following, listing
 from kilonova.image.service import MICROS, EmbeddedImages
 from kilonova.image.tickets import upload_of
-from kilonova.image.views import as_of_2_1, image_view, patched, rebuilt, split
+from kilonova.image.views import image_view, patched, rebuilt, split
 from kilonova.model.errors import Conflict, Forbidden, Invalid, NotFound
 from kilonova.model.image import StoredImage
 from kilonova.web.application import UnsupportedMedia
@@ -101,9 +101,10 @@ async def update_image(images: EmbeddedImages, call: Call) -> Reply:
         raise Invalid("Updates are application/openstack-images-v2.1-json-patch documents.")
     image_id = call.params["image_id"]
     await images.own(call.caller, image_id)
+    operations = [_operation(entry) for entry in call.body]
 
     def edit(image: StoredImage) -> StoredImage:
-        state = patched(image, [as_of_2_1(operation) for operation in call.body])
+        state = patched(image, operations)
         validate(schemas.CREATE, state, 0, "the image after the update")
         _may_change(call, image, state)
         return rebuilt(image, {**state, "tags": sorted(set(state["tags"]))})
@@ -112,6 +113,14 @@ async def update_image(images: EmbeddedImages, call: Call) -> Reply:
     if changed is None:
         raise NotFound(f"No image found with ID {image_id}")
     return Reply(200, image_view(changed))
+
+
+def _operation(entry: dict[str, Any]) -> dict[str, Any]:
+    """One change, as v2.1 writes it; v2.0 has the operation as a key of its own."""
+    if "op" in entry and "path" in entry:
+        return entry
+    old = next(op for op in schemas.OPERATIONS if op in entry)
+    return {**{key: value for key, value in entry.items() if key != old}, "op": old, "path": entry[old]}
 
 
 def _may_change(call: Call, image: StoredImage, state: dict[str, Any]) -> None:

@@ -35,12 +35,11 @@ PATCH = always(
         "maxItems": 256,
         "items": {
             "type": "object",
-            # As of images-v2.1-json-patch, or as of v2.0, where the operation's name is the path's.
-            "oneOf": [{"required": ["op", "path"]}, *({"required": [name]} for name in OPERATIONS)],
+            "oneOf": [{"required": ["op", "path"]}, *({"required": [op]} for op in OPERATIONS)],
             "properties": {
                 "op": {"type": "string", "enum": list(OPERATIONS)},
                 "path": _PATH,
-                **dict.fromkeys(OPERATIONS, _PATH),
+                **dict.fromkeys(OPERATIONS, _PATH),  # how a patch of v2.0 writes it: {"add": path, …}
             },
         },
     }

@@ -4,7 +4,6 @@ from typing import Any
 
 import msgspec
 
-from kilonova.image.schemas import OPERATIONS
 from kilonova.model.errors import Conflict, Forbidden, Invalid
 from kilonova.model.image import StoredImage
 from kilonova.web.moments import iso_z
@@ -69,15 +68,6 @@ def split(body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
 def attributes(image: StoredImage) -> dict[str, Any]:
     """What a patch works on: the writable attributes and the properties, flat."""
     return {**image.properties, **{name: getattr(image, field) for name, field in WRITABLE.items()}}
-
-
-def as_of_2_1(operation: dict[str, Any]) -> dict[str, Any]:
-    """An operation of a patch in the words of ``images-v2.1-json-patch``, whichever of the two forms it has."""
-    older = next((name for name in OPERATIONS if name in operation), None)
-    if older is None:
-        return operation
-    value = {"value": operation["value"]} if "value" in operation else {}
-    return {"op": older, "path": operation[older], **value}
 
 
 def patched(image: StoredImage, operations: list[dict[str, Any]]) -> dict[str, Any]:

@@ -131,11 +131,10 @@ def _bootstrap(connection: Connection, settings: NetworkSettings, project_id: st
 
 
 def _default_network(connection: Connection, project_id: str) -> str:
-    own: dict[str, list[object]] = {"project_id": [project_id], "shared": [False], "external": [False]}
-    found = queries.find(connection, Network, queries.Question(filters=own, limit=2))
+    found = queries.own_networks(connection, project_id)
     if len(found) > 1:
         raise Conflict("Multiple possible networks found, use a Network ID to be more specific.")
-    return found[0].id if found else SHARED_NETWORK_ID
+    return found[0] if found else SHARED_NETWORK_ID
 
 
 def _find_groups(connection: Connection, project_id: str, names: list[str], now: int) -> list[tuple[str, str]]:

@@ -219,6 +219,8 @@ def _nic(nic: dict[str, Any], count: int) -> RequestedNic:
     port_id, address = nic.get("port"), nic.get("fixed_ip")
     if port_id is None and nic.get("uuid") is None:
         raise Invalid("Bad network format: missing 'uuid'")
+    if port_id is None and not is_uuid(nic["uuid"]):
+        raise Invalid(f"Bad networks format: network uuid is not in proper format ({nic['uuid'][:64]})")
     if port_id is not None and address is not None:
         raise Invalid(f"Specified Fixed IP '{address}' cannot be used with port '{port_id}'.")
     if count > 1 and port_id is not None:

@@ -6,7 +6,7 @@ from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.rules_servers import UNLOCK_OVERRIDE
 from kilonova.api.compute.server_schemas import word
 from kilonova.api.compute.submission import Intent, find, submit
-from kilonova.database import actions, ledger, servers
+from kilonova.database import actions, ledger, servers, user_quotas
 from kilonova.database.outgoing import quota_of
 from kilonova.model.action import Action
 from kilonova.model.errors import Conflict
@@ -50,6 +50,7 @@ async def restore(cloud: Deployment, call: Call) -> Reply:
             ledger.use_quota(connection, server.project_id, quota_of(server.flavor), defaults)
             # It is a server like any other again, if one that is off: whatever ends the action finds it counted.
             servers.update(connection, server.id, vm_state=str(VmState.STOPPED), soft_deleted_at=None)
+            user_quotas.check(connection, server.project_id, server.user_id)
 
         return Intent(admitted=admitted)
 

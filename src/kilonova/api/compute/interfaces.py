@@ -35,7 +35,7 @@ def _create_schema(*, tag: bool) -> Schema:
     }
     properties: dict[str, Any] = {
         "net_id": {"type": "string", "format": "uuid"},
-        "port_id": {"anyOf": [{"type": "string", "format": "uuid"}, {"type": "null"}]},
+        "port_id": {"type": "string", "format": "uuid"},
         "fixed_ips": {"type": "array", "items": fixed_ip, "minItems": 1, "maxItems": 1},
     }
     if tag:

@@ -7,9 +7,10 @@ from sqlalchemy.engine import Connection
 
 from kilonova.api.compute import boot, personality, server_schemas, server_views
 from kilonova.api.compute.deployment import Deployment
+from kilonova.api.compute.features import look
 from kilonova.api.compute.inputs import as_address, as_bool
 from kilonova.api.compute.links import resource_links
-from kilonova.api.compute.submission import Intent, find, submit
+from kilonova.api.compute.submission import Intent, submit
 from kilonova.database import keypairs, server_groups, servers
 from kilonova.image.protocol import Image
 from kilonova.model.action import Action
@@ -37,7 +38,7 @@ async def rebuild(cloud: Deployment, call: Call) -> Reply:
     body: dict[str, Any] = call.body["rebuild"]
     boot.check_user_data(body)
     files = personality.files(body)
-    await cloud.database.run(find, call, call.params["id"])  # whoever does not see it hears of nothing it names
+    await look(cloud, call, REBUILD)
     _refuse_what_we_lack(body)
     limit = cloud.config.quota.metadata_items
     if 0 <= limit < len(body.get("metadata", {})):
@@ -49,7 +50,8 @@ async def rebuild(cloud: Deployment, call: Call) -> Reply:
     def plan(connection: Connection, server: Server) -> Intent:
         boot.check_fit(msgspec.convert(server.flavor, Flavor), image)
         personality.check_quota(connection, cloud, server.project_id, files)
-        values = _settings(connection, call, body, image)
+        # As with Nova, files are those of this request: the new disk has none of the old one's.
+        values = {**_settings(connection, call, body, image), "personality": files or None}
 
         def admitted(action: Action) -> None:
             servers.update(connection, server.id, **values)
@@ -77,8 +79,6 @@ def _settings(connection: Connection, call: Call, body: dict[str, Any], image: I
     for address in ("access_ip_v4", "access_ip_v6"):
         if address in values:
             values[address] = as_address(values[address])
-    if "personality" in body:
-        values["personality"] = personality.files(body) or None
     if "name" in body:
         values["name"] = body["name"].strip()
     if "key_name" in body:

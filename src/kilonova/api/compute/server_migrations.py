@@ -12,7 +12,7 @@ from kilonova.api.compute.inputs import as_number, queries
 from kilonova.api.compute.migrations import places
 from kilonova.api.compute.rules import SERVER_MIGRATION_HOSTS
 from kilonova.api.compute.server_lookup import find_unlocked
-from kilonova.api.compute.submission import find
+from kilonova.api.compute.submission import find, record
 from kilonova.database import server_migrations
 from kilonova.model.errors import Conflict, Invalid, NotFound
 from kilonova.model.migration import Migration, MigrationStatus, MigrationType, Wish
@@ -68,24 +68,25 @@ def _numbered(connection: Connection, call: Call, server: Server) -> Migration:
 
 async def abort(cloud: Deployment, call: Call) -> Reply:
     """Stop one that runs; from 2.65 also one that has not begun to."""
-    await cloud.database.run(_abort, call, cloud.clock.now())
+    await cloud.database.run(_abort, cloud, call, cloud.clock.now())
     return Reply(202)
 
 
-def _abort(connection: Connection, call: Call, now: int) -> None:
+def _abort(connection: Connection, cloud: Deployment, call: Call, now: int) -> None:
     server = find_unlocked(connection, call, call.params["server_id"], "abort live migration")
     _require_migrating(server, "abort live migration")
     migration = _numbered(connection, call, server)
     _ask(connection, migration, Wish.ABORT, _ABORTABLE if call.version >= _QUEUED_SINCE else _RUNNING, now)
+    record(connection, cloud, call, server.id, "live_migration_cancel")
 
 
 async def force_complete(cloud: Deployment, call: Call) -> Reply:
     """Have one end soon that cannot keep up with its guest: the guest is paused or moved before its memory."""
-    await cloud.database.run(_force_complete, call, cloud.clock.now())
+    await cloud.database.run(_force_complete, cloud, call, cloud.clock.now())
     return Reply(202)
 
 
-def _force_complete(connection: Connection, call: Call, now: int) -> None:
+def _force_complete(connection: Connection, cloud: Deployment, call: Call, now: int) -> None:
     server = find_unlocked(connection, call, call.params["server_id"], "force_complete", {VmState.ACTIVE})
     _require_migrating(server, "force_complete")
     try:
@@ -93,6 +94,7 @@ def _force_complete(connection: Connection, call: Call, now: int) -> None:
     except NotFound as error:
         raise Invalid(error.message) from None  # Nova's word for it here
     _ask(connection, migration, Wish.FORCE_COMPLETE, _RUNNING, now)
+    record(connection, cloud, call, server.id, "live_migration_force_complete")
 
 
 def _require_migrating(server: Server, doing: str) -> None:

@@ -3,11 +3,10 @@
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
-from kilonova.api.compute.features import needs, require
+from kilonova.api.compute.features import look, needs, require
 from kilonova.api.compute.inputs import document
 from kilonova.api.compute.server_schemas import word
-from kilonova.api.compute.submission import Intent, find, submit
-from kilonova.database import admission
+from kilonova.api.compute.submission import Intent, submit
 from kilonova.image.protocol import Image
 from kilonova.model.errors import Invalid, NotFound
 from kilonova.model.kinds.rescue import RESCUE, UNRESCUE
@@ -22,7 +21,7 @@ async def rescue(cloud: Deployment, call: Call) -> Reply:
     asked = call.body["rescue"] or {}
     password = asked.get("adminPass", None)
     password = cloud.ids.short(12) if password is None else password
-    server = await cloud.database.run(_free, call)
+    server = await look(cloud, call, RESCUE)
     image = await _image(cloud, call, asked.get("rescue_image_ref") or server.image_id)
 
     def plan(connection: Connection, found: Server) -> Intent:
@@ -31,13 +30,6 @@ async def rescue(cloud: Deployment, call: Call) -> Reply:
 
     await submit(cloud, call, server.id, RESCUE, TaskState.RESCUING, plan=plan)
     return Reply(200, {"adminPass": password})
-
-
-def _free(connection: Connection, call: Call) -> Server:
-    """The state is told before the image is looked for, as Nova does."""
-    server = find(connection, call, call.params["id"])
-    admission.check(server, RESCUE)
-    return server
 
 
 async def _image(cloud: Deployment, call: Call, image_id: str | None) -> Image:

@@ -60,7 +60,7 @@ _BLOCK_DEVICE: Schema = {
 
 def _network(tag: bool) -> Schema:
     properties: dict[str, Any] = {
-        "uuid": _UUID,
+        "uuid": {"type": "string"},  # what it must be is checked with what it names
         "port": {"anyOf": [_UUID, {"type": "null"}]},
         "fixed_ip": {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]},
     }

@@ -17,7 +17,7 @@ _LIST = (
 
 
 def _named(action: str) -> tuple[Versioned, ...]:
-    name: Schema = {"type": "string", "minLength": 1, "maxLength": 255}
+    name: Schema = {"type": "string", "minLength": 1}
     group: Schema = {
         "type": "object",
         "properties": {"name": name},
