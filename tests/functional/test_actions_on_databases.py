@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kilonova.database import checks, servers
 from kilonova.database.flavors import seed_flavors
 from kilonova.model.clock import SystemClock
 from tests.simulation.world import IMAGE, Client, World, nothing_left
@@ -14,13 +15,19 @@ from tests.simulation.world import IMAGE, Client, World, nothing_left
 pytestmark = pytest.mark.distributed
 
 
+@pytest.fixture
+def options() -> dict[str, object]:
+    """Sections of the configuration; a test that wants others is parametrized with them."""
+    return {}
+
+
 @pytest.fixture(params=["mariadb", "postgresql"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+async def world(request: pytest.FixtureRequest, tmp_path: Path, options: dict[str, object]) -> AsyncIterator[World]:
     """Two fake hosts over a fresh database of that system."""
     server = request.getfixturevalue(f"{request.param}_server")
     name = f"world_{tmp_path.name.replace('-', '_')[-40:]}".lower()
     url = await asyncio.to_thread(server.create_database, name)
-    world = World(tmp_path, clock=SystemClock(), database={"url": url})
+    world = World(tmp_path, clock=SystemClock(), database={"url": url}, **options)
     await world.start()
     await world.database.run(seed_flavors, world.clock.now())
     yield world
@@ -77,4 +84,51 @@ async def test_deletes_race_with_builds(world: World, client: Client) -> None:
     assert {answer.status_code for answer in answers} <= {204, 404}
     for server_id in ids:
         await client.until_gone(server_id)
+    await nothing_left(world)
+
+
+async def test_servers_go_through_their_states(world: World, client: Client) -> None:
+    server_id = await client.boot()
+    await client.until(server_id, "ACTIVE")
+    for action, value, status in (
+        ("pause", None, "PAUSED"),
+        ("unpause", None, "ACTIVE"),
+        ("suspend", None, "SUSPENDED"),
+        ("resume", None, "ACTIVE"),
+        ("lock", {"locked_reason": "é\u2028"}, "ACTIVE"),
+        ("unlock", None, "ACTIVE"),
+        ("rescue", None, "RESCUE"),
+        ("unrescue", None, "ACTIVE"),
+        ("rebuild", {"imageRef": IMAGE, "name": "ñ"}, "ACTIVE"),
+        ("createImage", {"name": "image"}, "ACTIVE"),
+        ("createBackup", {"name": "b", "backup_type": "daily", "rotation": 1}, "ACTIVE"),
+        ("os-resetState", {"state": "error"}, "ERROR"),
+        ("rebuild", {"imageRef": IMAGE}, "ACTIVE"),
+    ):
+        answer = await client("POST", f"/servers/{server_id}/action", {action: value}, token="admin")
+        assert answer.status_code in (200, 202), (action, answer.text)
+        await client.until(server_id, status)
+    assert await world.database.run(checks.check, world.clock.now(), 0) == []
+    assert (await client("DELETE", f"/servers/{server_id}")).status_code == 204
+    await client.until_gone(server_id)
+    await nothing_left(world)
+
+
+@pytest.mark.parametrize("options", [{"actions": {"reclaim_instance_interval": 3600.0}}])
+async def test_a_deleted_server_is_restored_and_reclaimed(world: World, client: Client) -> None:
+    server_id = await client.boot()
+    await client.until(server_id, "ACTIVE")
+    assert (await client("DELETE", f"/servers/{server_id}")).status_code == 204
+    await client.until(server_id, "SOFT_DELETED")
+    assert (await client("GET", "/servers")).json()["servers"] == []
+    assert len((await client("GET", "/servers?status=soft_deleted")).json()["servers"]) == 1
+    found = await world.database.run(servers.reclaimable, world.clock.now() + 1, 10)
+    assert [server.id for server in found] == [server_id]
+    answer = await client("POST", f"/servers/{server_id}/action", {"restore": None})
+    assert answer.status_code == 202
+    await client.until(server_id, "ACTIVE")
+    assert await world.database.run(servers.reclaimable, world.clock.now() + 1, 10) == []
+    answer = await client("POST", f"/servers/{server_id}/action", {"forceDelete": None})
+    assert answer.status_code == 202
+    await client.until_gone(server_id)
     await nothing_left(world)

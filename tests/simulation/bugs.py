@@ -186,7 +186,7 @@ def ports_are_not_released(patch: Patch) -> None:
 
 def a_delete_lets_the_build_go_on(patch: Patch) -> None:
     """What runs on a server is not ended by the delete that takes its place."""
-    patch.setattr(admission, "_preempt", lambda connection, server, now: True)
+    patch.setattr(admission, "_preempt", lambda *given: True)
 
 
 def confirmed_guests_are_forgotten(patch: Patch) -> None:

@@ -85,7 +85,9 @@ def _shelved(connection: Connection, action: Action, now: int) -> dict[str, Any]
 def _put_away(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     """A soft-deleted server keeps its host and its addresses, and counts no more."""
     server = servers.find(connection, action.server_id)
-    if server is not None:
+    if (
+        server is not None and server.vm_state != VmState.SOFT_DELETED
+    ):  # or it was put away twice, by two deletes at once
         ledger.drop_quota(connection, server.project_id, quota_of(server.flavor))
     return {"soft_deleted_at": now}
 

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.features import require
-from kilonova.api.compute.inputs import PRINTABLE_NAME, as_int, document, number
+from kilonova.api.compute.inputs import PRINTABLE_NAME, document
 from kilonova.api.compute.server_schemas import METADATA, word
 from kilonova.api.compute.submission import Intent, submit
 from kilonova.image.protocol import NewImage
@@ -24,6 +24,7 @@ from kilonova.web.call import Call, Reply
 from kilonova.web.routes import Handler, Route
 from kilonova.web.schema import Schema, Schemas, always
 
+_MOST = 1_000_000  # backups that stay; more than anybody has
 _UNCHECKED_SINCE = 39  # from here on the image service minds its own quota
 _NAMED_SINCE = 45  # from here on the answer's body names the image, and no header
 _NOT_INHERITED = frozenset(
@@ -44,7 +45,7 @@ async def create_image(cloud: Deployment, call: Call) -> Reply:
 async def create_backup(cloud: Deployment, call: Call) -> Reply:
     """The same, and only the newest ``rotation`` backups of the type stay."""
     asked = call.body["createBackup"]
-    rotation = as_int(asked["rotation"], "rotation", 0)
+    rotation = min(int(asked["rotation"]), _MOST)
     more = {"backup_type": asked["backup_type"], "rotation": rotation}
     image_id = await _make(cloud, call, CREATE_BACKUP, TaskState.IMAGE_BACKUP, asked, "backup", more)
     return _named(call, image_id) if rotation or call.version >= _NAMED_SINCE else Reply(202)
@@ -130,14 +131,15 @@ def _record(
 _IMAGE = always(
     document(["createImage"], {"createImage": document(["name"], {"name": PRINTABLE_NAME, "metadata": METADATA})})
 )
-_TYPE: Schema = {"type": "string", "maxLength": 255}
+_TYPE: Schema = {"type": "string", "maxLength": 65_535}
+_ROTATION: Schema = {"type": ["integer", "string"], "pattern": "^[0-9]+$", "maxLength": 64, "minimum": 0}
 _BACKUP = always(
     document(
         ["createBackup"],
         {
             "createBackup": document(
                 ["name", "backup_type", "rotation"],
-                {"name": PRINTABLE_NAME, "backup_type": _TYPE, "rotation": number(0), "metadata": METADATA},
+                {"name": PRINTABLE_NAME, "backup_type": _TYPE, "rotation": _ROTATION, "metadata": METADATA},
             )
         },
     )

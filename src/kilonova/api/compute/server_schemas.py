@@ -181,8 +181,8 @@ def _rebuild(version: int) -> Schema:
         "metadata": METADATA,
         "preserve_ephemeral": BOOLEAN,
         "OS-DCF:diskConfig": _DISK_CONFIG,
-        "accessIPv4": _ACCESS_V4,
-        "accessIPv6": _ACCESS_V6,
+        "accessIPv4": {"type": "string", "format": "ipv4"},
+        "accessIPv6": {"type": "string", "format": "ipv6"},
     }
     if version <= 56:
         properties["personality"] = PERSONALITY
@@ -198,7 +198,7 @@ def _rebuild(version: int) -> Schema:
                     "minItems": 1,
                     "maxItems": 50,
                     "uniqueItems": True,
-                    "items": {"type": "string", "minLength": 1, "maxLength": 255},
+                    "items": {"type": "string", "minLength": 1, "maxLength": 65535},
                 }
             },
         ),
