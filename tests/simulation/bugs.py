@@ -462,7 +462,7 @@ BUGS: dict[Callable[[Patch], None], tuple[Callable[[Schedule], Schedule], int]] 
     a_failed_build_keeps_its_claim: (sick, 10),
     power_is_reported_blindly: (as_drawn, 30),
     a_delete_skips_the_host: (as_drawn, 10),
-    steps_end_in_silence: (as_drawn, 30),
+    steps_end_in_silence: (isolated, 30),
     a_stop_is_recorded_first: (as_drawn, 60),
     the_way_back_is_thrown_away: (as_drawn, 30),
     a_move_keeps_what_it_held: (as_drawn, 30),
