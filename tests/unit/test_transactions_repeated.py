@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from kilonova.database.connection import DatabaseSettings, NetworkDatabase
 from kilonova.model.clock import SystemClock
@@ -53,4 +53,28 @@ async def test_a_connection_lost_during_the_commit_is_not_repeated() -> None:
     engine = Breaking("commit")
     with pytest.raises(Unavailable):
         await database(engine).run(lambda: "done")  # type: ignore[arg-type, misc]
+    assert engine.runs == 1
+
+
+class NotUpYet(Exception):
+    """What PostgreSQL says while it recovers from a crash, as its driver passes it on."""
+
+    sqlstate = "57P03"
+
+
+class Starting(Breaking):
+    """An engine whose server refuses every connection for now."""
+
+    @asynccontextmanager
+    async def begin(self) -> Any:
+        self.runs += 1
+        raise DBAPIError("", {}, NotUpYet("the database system is not yet accepting connections"))
+        yield self
+
+
+async def test_a_server_that_is_only_just_starting_is_away() -> None:
+    """Found by chaos: it was taken for a bug of ours, and ended the sweep of the nova-conductor that heard it."""
+    engine = Starting("")
+    with pytest.raises(Unavailable, match="not yet accepting"):
+        await database(engine).run(lambda connection: "done")
     assert engine.runs == 1

@@ -191,6 +191,8 @@ class NetworkDatabase:
 # 40001/40P01: PostgreSQL serialization failure and deadlock.
 _MYSQL_RACES = {1020, 1205, 1213}
 _POSTGRES_RACES = {"40001", "40P01"}
+# A server that is going down, has crashed, is not up yet (57P0x) or takes no more connections (53300) is away.
+_POSTGRES_AWAY = {"57P01", "57P02", "57P03", "53300"}
 
 
 def _is_lost(error: BaseException) -> bool:
@@ -204,8 +206,7 @@ def _is_race(error: BaseException) -> bool:
     """Whether the database gave the transaction up for another: it surely did not happen and may be tried again."""
     if not isinstance(error, DBAPIError) or error.orig is None:
         return False
-    code = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
-    if code in _POSTGRES_RACES:
+    if _sqlstate(error) in _POSTGRES_RACES:
         return True
     arguments: tuple[object, ...] = getattr(error.orig, "args", ())
     return bool(arguments) and arguments[0] in _MYSQL_RACES
@@ -214,7 +215,11 @@ def _is_race(error: BaseException) -> bool:
 def _is_connectivity(error: BaseException) -> bool:
     if not isinstance(error, DBAPIError):
         return True  # OSError and TimeoutError, by the caller's except clause
-    return error.connection_invalidated or isinstance(error, OperationalError)
+    return error.connection_invalidated or isinstance(error, OperationalError) or _sqlstate(error) in _POSTGRES_AWAY
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
 
 
 def _short(error: BaseException) -> str:
