@@ -11,12 +11,12 @@ import structlog
 from sqlalchemy.engine import Connection
 
 from kilonova.config import Config
-from kilonova.database import admission, membership, moves, servers
+from kilonova.database import actions, admission, membership, moves, servers
 from kilonova.database.connection import Database
 from kilonova.database.outgoing import Outgoing, step_message
 from kilonova.messaging.bus import Bus
 from kilonova.messaging.contract import TimelineEvent
-from kilonova.model.action import ActionState, Kind
+from kilonova.model.action import Kind
 from kilonova.model.clock import Clock, Ids
 from kilonova.model.errors import Conflict, Unavailable
 from kilonova.model.kinds.delete import DELETE
@@ -95,28 +95,17 @@ class Due:
 
     def _row(self, due: _Due, now: int) -> dict[str, Any]:
         server = due.server
-        return {
-            "id": self._ids.uuid(),
-            "server_id": server.id,
-            "kind": due.kind.name,
-            "request_id": self._ids.request_id(),
-            "global_request_id": None,
-            "traceparent": None,
-            "user_id": server.user_id,
-            "project_id": server.project_id,
-            "input": {},
-            "work": {},
-            "step": due.kind.steps[0].name,
-            "on_host": None,
-            "state": str(ActionState.PENDING),
-            "epoch": 0,
-            "lease_until": now + self._dispatch,
-            "attempts": 0,
-            "excluded_hosts": [],
-            "before": {"vm_state": server.vm_state, "power_state": server.power_state},
-            "started_at": now,
-            "updated_at": now,
-        }
+        return actions.new_row(
+            action_id=self._ids.uuid(),
+            server_id=server.id,
+            kind=due.kind,
+            request_id=self._ids.request_id(),
+            user_id=server.user_id,
+            project_id=server.project_id,
+            before={"vm_state": server.vm_state, "power_state": server.power_state},
+            now=now,
+            dispatch=self._dispatch,
+        )
 
     async def _send(self, outgoing: Outgoing) -> None:
         try:

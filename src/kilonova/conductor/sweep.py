@@ -80,16 +80,17 @@ class Sweep:
             self.distrust()
             return 0
         await self._ask_for_due()
+        late, stranded = await self._database.run(_look, self._clock.now(), _WINDOW)
+        if stranded:
+            await self._tidy(stranded)
         done, seen = 0, set[str]()
         while len(seen) < self._config.sweep_batch:
-            late, stranded = await self._database.run(_look, self._clock.now(), _WINDOW)
-            if stranded:
-                await self._tidy(stranded)
             mine = self._share_of([action for action in late if action.id not in seen])
             if not mine:
                 break
             seen.update(action.id for action in mine)
             done += await self._mend(mine)
+            late = await self._database.run(actions.late, self._clock.now(), _WINDOW)
         return done
 
     def _share_of(self, late: list[Action]) -> list[Action]:

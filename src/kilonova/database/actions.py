@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.database.tables import action_events, actions
 from kilonova.messaging.contract import TimelineEvent
-from kilonova.model.action import Action, ActionState
+from kilonova.model.action import Action, ActionState, Kind
 
 _a = actions.c
 _COLUMNS = [
@@ -32,6 +32,43 @@ _EVENTS = (
     .order_by(action_events.c.started_at, action_events.c.seq)
 )
 _CHANGES: dict[tuple[str, ...], sa.Update] = {}
+
+
+def new_row(
+    *,
+    action_id: str,
+    server_id: str,
+    kind: Kind,
+    request_id: str,
+    user_id: str | None,
+    project_id: str | None,
+    before: dict[str, Any],
+    now: int,
+    dispatch: int,
+) -> dict[str, Any]:
+    """A new action's row, waiting for its first step to be begun within ``dispatch`` microseconds."""
+    return {
+        "id": action_id,
+        "server_id": server_id,
+        "kind": kind.name,
+        "request_id": request_id,
+        "global_request_id": None,
+        "traceparent": None,
+        "user_id": user_id,
+        "project_id": project_id,
+        "input": {},
+        "work": {},
+        "step": kind.steps[0].name,
+        "on_host": None,
+        "state": str(ActionState.PENDING),
+        "epoch": 0,
+        "lease_until": now + dispatch,
+        "attempts": 0,
+        "excluded_hosts": [],
+        "before": before,
+        "started_at": now,
+        "updated_at": now,
+    }
 
 
 def insert(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:

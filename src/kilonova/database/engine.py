@@ -80,9 +80,7 @@ def place(
         held_by=action_id if moves_it else None,
     ):
         raise ClaimLost(host)
-    if not membership.takes_servers(
-        connection, host
-    ):  # the scheduler's view of the hosts is older than an operator's word
+    if not membership.takes_servers(connection, host):  # the scheduler's view is older than an operator's word
         raise ClaimLost(host)
     if aggregates.zone_of(connection, host) != zone:  # asked with the host's row held: a zone with servers stays
         raise ClaimLost(host)
@@ -111,7 +109,6 @@ def no_valid_host(
     *,
     action_id: str,
     epoch: int,
-    server_id: str,
     message: str,
     details: str,
     now: int,

@@ -198,7 +198,6 @@ class Scheduler:
             engine.no_valid_host,
             action_id=request.action_id,
             epoch=request.epoch,
-            server_id=request.guest.server_id,
             message=message,
             details=details,
             now=self._clock.now(),

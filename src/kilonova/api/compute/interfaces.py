@@ -7,8 +7,15 @@ import msgspec
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
-from kilonova.api.compute.submission import action_row, find, first_message, received, refuse_locked, send, submit
-from kilonova.database import admission, membership, port_groups, servers
+from kilonova.api.compute.submission import (
+    admit,
+    find,
+    first_message,
+    refuse_locked,
+    send,
+    submit,
+)
+from kilonova.database import port_groups, servers
 from kilonova.database.outgoing import Outgoing
 from kilonova.model.errors import Conflict, Invalid, NotFound
 from kilonova.model.guest import Nic
@@ -126,25 +133,7 @@ def _admit(connection: Connection, *, cloud: Deployment, call: Call, port_id: st
     """The action is written down and holds the server. Raises ``NotFound`` or ``Conflict``."""
     server = find(connection, call, call.params["server_id"])
     refuse_locked(call, server)
-    now = cloud.clock.now()
-    before = {"vm_state": server.vm_state, "power_state": server.power_state}
-    row = action_row(
-        cloud,
-        call,
-        server_id=server.id,
-        kind=ATTACH_INTERFACE,
-        before=before,
-        arguments={"port_id": port_id},
-        now=now,
-    )
-    admission.request(
-        connection,
-        server=server,
-        row=row,
-        task_state=None,
-        host_up=membership.compute_up(connection, server.host, now, cloud.config.membership.down_after),
-        events=[received(cloud, call)],
-    )
+    admit(connection, cloud, call, server, ATTACH_INTERFACE, None, {"port_id": port_id}, {})
     return server
 
 

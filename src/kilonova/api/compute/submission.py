@@ -38,28 +38,21 @@ def action_row(
     now: int,
 ) -> dict[str, Any]:
     """A new action's row, waiting for its first step to be begun."""
-    return {
-        "id": cloud.ids.uuid(),
-        "server_id": server_id,
-        "kind": kind.name,
-        "request_id": call.context.request_id,
-        "global_request_id": call.context.global_request_id,
-        "traceparent": call.context.traceparent,
-        "user_id": call.caller.user_id,
-        "project_id": call.caller.project_id,
-        "input": arguments,
-        "work": {},
-        "step": kind.steps[0].name,
-        "on_host": None,
-        "state": str(ActionState.PENDING),
-        "epoch": 0,
-        "lease_until": now + int(cloud.config.actions.dispatch * 1_000_000),
-        "attempts": 0,
-        "excluded_hosts": [],
-        "before": before,
-        "started_at": now,
-        "updated_at": now,
-    }
+    row = actions.new_row(
+        action_id=cloud.ids.uuid(),
+        server_id=server_id,
+        kind=kind,
+        request_id=call.context.request_id,
+        user_id=call.caller.user_id,
+        project_id=call.caller.project_id,
+        before=before,
+        now=now,
+        dispatch=int(cloud.config.actions.dispatch * 1_000_000),
+    )
+    row["global_request_id"] = call.context.global_request_id
+    row["traceparent"] = call.context.traceparent
+    row["input"] = arguments
+    return row
 
 
 def record(
@@ -155,24 +148,38 @@ def _admit(
         refuse_locked(call, server)
     if not kind.preempts:
         admission.check(server, kind)
-    now = cloud.clock.now()
     intent = plan(connection, server)
-    before = {"vm_state": server.vm_state, "power_state": server.power_state}
-    row = action_row(cloud, call, server_id=server.id, kind=kind, before=before, arguments=intent.arguments, now=now)
-    action = admission.request(
-        connection,
-        server=server,
-        row={**row, "work": intent.work},
-        task_state=task_state,
-        host_up=membership.compute_up(connection, server.host, now, cloud.config.membership.down_after),
-        events=[received(cloud, call)],
-    )
+    action = admit(connection, cloud, call, server, kind, task_state, intent.arguments, intent.work)
     if action is None:
         return None
     if intent.admitted is not None:
         intent.admitted(action)
         server = servers.find(connection, server.id) or server
     return _first_message(action, server, call, intent.password)
+
+
+def admit(
+    connection: Connection,
+    cloud: Deployment,
+    call: Call,
+    server: Server,
+    kind: Kind,
+    task_state: TaskState | None,
+    arguments: dict[str, Any],
+    work: dict[str, Any],
+) -> Action | None:
+    """Write the action down, to hold the server (``admission.request``). None if the server is being deleted already."""
+    now = cloud.clock.now()
+    before = {"vm_state": server.vm_state, "power_state": server.power_state}
+    row = action_row(cloud, call, server_id=server.id, kind=kind, before=before, arguments=arguments, now=now)
+    return admission.request(
+        connection,
+        server=server,
+        row={**row, "work": work},
+        task_state=task_state,
+        host_up=membership.compute_up(connection, server.host, now, cloud.config.membership.down_after),
+        events=[received(cloud, call)],
+    )
 
 
 def refuse_locked(call: Call, server: Server) -> None:
