@@ -1,6 +1,6 @@
 """Rows of ``actions`` and ``action_events``: the engine's log book. Every change names the epoch it was made under."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -200,6 +200,17 @@ def record(connection: Connection, action_id: str, events: Sequence[TimelineEven
         connection.execute(
             _INSERT_EVENTS, [{"action_id": action_id, **msgspec.structs.asdict(event)} for event in events]
         )
+
+
+def record_all(connection: Connection, events: Mapping[str, Sequence[TimelineEvent]]) -> None:
+    """Add to the timelines of several actions."""
+    rows = [
+        {"action_id": action_id, **msgspec.structs.asdict(event)}
+        for action_id, found in events.items()
+        for event in found
+    ]
+    if rows:
+        connection.execute(_INSERT_EVENTS, rows)
 
 
 def timeline(connection: Connection, action_id: str) -> list[TimelineEvent]:
