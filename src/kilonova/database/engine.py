@@ -248,11 +248,13 @@ def fail(
     message: str,
     details: str,
     elsewhere: bool,
+    guest_gone: bool = False,
     now: int,
     dispatch: int,
     events: Sequence[TimelineEvent],
 ) -> Outgoing | None:
-    """A step failed and was undone where it was. ``elsewhere``: give another host a try. Raises ``Stale``."""
+    """A step failed and was undone where it was. ``elsewhere``: give another host a try. ``guest_gone``: there was nothing to
+    work on, and nothing that the server could go back to. Raises ``Stale``."""
     action = actions.find(connection, action_id)
     if action is None or action.epoch != epoch or action.step != step or action.finished_at is not None:
         raise Stale(f"action {action_id} is past epoch {epoch}")
@@ -264,6 +266,10 @@ def fail(
         _put_off(connection, action, now, dispatch, message)
     else:
         outgoing = _turn_back(connection, action, message, details, now, dispatch)
+        if guest_gone and outgoing is None:
+            servers.update(
+                connection, action.server_id, vm_state=str(VmState.ERROR), power_state=int(PowerState.NOSTATE)
+            )
     actions.record(connection, action_id, events)
     return outgoing
 
