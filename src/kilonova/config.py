@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kilonova.model.errors import Misconfigured
 from kilonova.model.remedies import Limits
+from kilonova.model.topology.request import DeviceRequest, DeviceSpec
 
 
 class Section(BaseModel):
@@ -114,6 +115,8 @@ class SchedulerConfig(Section):
             "SameHostFilter",
             "DifferentHostFilter",
             "CapacityFilter",
+            "NUMATopologyFilter",
+            "PciPassthroughFilter",
         ],
         description="Filters in force, in order.",
     )
@@ -123,6 +126,7 @@ class SchedulerConfig(Section):
             "CPUWeigher": 1.0,
             "DiskWeigher": 1.0,
             "NumInstancesWeigher": 0.5,
+            "PCIWeigher": 1.0,
             # A user's wish outweighs the spreading of load, which together would else undo it.
             "ServerGroupSoftAffinityWeigher": 10.0,
             "ServerGroupSoftAntiAffinityWeigher": 10.0,
@@ -144,6 +148,12 @@ class ComputeConfig(Section):
     concurrency: int = Field(32, ge=1, description="Steps at work at once; real builds are bounded by builds.")
     builds: int = Field(4, ge=1, description="Real guests being prepared at once.")
     reconcile_interval: float = Field(60.0, gt=0, description="Seconds between comparisons with the database.")
+    cpu_dedicated_set: str | None = Field(
+        None, description="Processors given to one server each, as in 2-7,^4; None: none."
+    )
+    cpu_shared_set: str | None = Field(
+        None, description="Processors that servers share; None: all, or none if there is a dedicated set."
+    )
     cpu_ratio: float = Field(4.0, gt=0, description="Virtual cores per real one.")
     memory_ratio: float = Field(1.0, gt=0, description="Virtual memory per real memory.")
     disk_ratio: float = Field(1.0, gt=0, description="Virtual disk per real disk.")
@@ -152,7 +162,44 @@ class ComputeConfig(Section):
     resume_guests: bool = Field(True, description="At start, run the guests again that `kilonova stop` shut down.")
     accelerator: Literal["auto", "kvm", "tcg"] = Field("auto", description="auto: KVM where a probe guest boots.")
     fake_hosts: int = Field(1, ge=1, description="With driver fake: this many hosts in one process.")
+    fake_numa_cells: int = Field(1, ge=1, le=64, description="With driver fake: NUMA cells of a host.")
+    fake_threads: int = Field(1, ge=1, le=8, description="With driver fake: threads of a core.")
+    fake_huge_pages: int = Field(0, ge=0, description="With driver fake: pages of 2 MiB in each NUMA cell.")
+    fake_pci_devices: list[str] = Field(
+        [], description="With driver fake: PCI devices of a host, as vendor:product or vendor:product@cell."
+    )
     fake_delay: float = Field(0.0, ge=0, description="With driver fake: mean seconds a verb takes.")
+
+
+class PciAlias(Section):
+    """What flavors call some PCI devices."""
+
+    name: str = Field(min_length=1, max_length=255, pattern=r"^[^:,\s]+$", description="What extra specs say.")
+    vendor_id: str = Field(pattern=r"^[0-9a-fA-F]{4}$", description="As lspci -n shows it.")
+    product_id: str = Field(pattern=r"^[0-9a-fA-F]{4}$", description="As lspci -n shows it.")
+    device_type: Literal["type-PCI", "type-PF", "type-VF"] | None = Field(None, description="None: any.")
+    numa_policy: Literal["required", "legacy", "preferred", "socket"] = Field(
+        "legacy", description="legacy: near the guest's NUMA cells where the device says where it is."
+    )
+
+
+class PciConfig(Section):
+    """PCI devices that servers can be given."""
+
+    alias: list[PciAlias] = Field([], description="Several of one name: any of them will do.")
+
+    @property
+    def aliases(self) -> dict[str, DeviceRequest]:
+        """One request of one device by name."""
+        named: dict[str, DeviceRequest] = {}
+        for alias in self.alias:
+            spec = DeviceSpec(
+                vendor_id=alias.vendor_id.lower(), product_id=alias.product_id.lower(), kind=alias.device_type
+            )
+            known = named.get(alias.name)
+            specs = [*(known.specs if known else []), spec]
+            named[alias.name] = DeviceRequest(alias=alias.name, count=1, specs=specs, affinity=alias.numa_policy)
+        return named
 
 
 class NetworkConfig(Section):
@@ -226,6 +273,7 @@ class Config(Section):
     scheduler: SchedulerConfig = SchedulerConfig()
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
     network: NetworkConfig = NetworkConfig()
+    pci: PciConfig = PciConfig()
     identity: IdentityConfig = IdentityConfig()
     quota: QuotaConfig = QuotaConfig()
     console: ConsoleConfig = ConsoleConfig()

@@ -7,7 +7,7 @@ import structlog
 from kilonova.config import Config
 from kilonova.hypervisor.driver import Driver
 from kilonova.hypervisor.fake.driver import FakeDriver
-from kilonova.hypervisor.fake.settings import FakeSettings
+from kilonova.hypervisor.fake.settings import FakeSettings, read_device
 from kilonova.model.clock import Clock, Random
 from kilonova.model.errors import Misconfigured
 from kilonova.model.guest import Capabilities
@@ -44,6 +44,13 @@ async def _fake(config: Config, directory: Path, clock: Clock, random: Random) -
     from kilonova.compute.uploader import HttpUploader
 
     delay = config.compute.fake_delay
-    settings = FakeSettings(delays={"prepare": delay, "power_off": delay, "reboot": delay} if delay else {})
+    compute = config.compute
+    settings = FakeSettings(
+        delays={"prepare": delay, "power_off": delay, "reboot": delay} if delay else {},
+        numa_cells=compute.fake_numa_cells,
+        threads=compute.fake_threads,
+        huge_pages=compute.fake_huge_pages,
+        pci_devices=[read_device(text, number) for number, text in enumerate(compute.fake_pci_devices)],
+    )
     driver = FakeDriver(clock, random, settings, directory / "guests.journal", HttpUploader())
     return driver, await driver.start()

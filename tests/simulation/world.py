@@ -68,7 +68,15 @@ class CountingNetworks:
 class World:
     """The services, started and stopped together."""
 
-    def __init__(self, directory: Path, *, hosts: int = 2, clock: Clock | None = None, **overrides: object) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        hosts: int = 2,
+        clock: Clock | None = None,
+        machine: FakeSettings | None = None,
+        **overrides: object,
+    ) -> None:
         self.config = Config.model_validate(
             {
                 "state_dir": directory,
@@ -86,7 +94,7 @@ class World:
         self.networks = self.make_networks()
         uploader = ShelfUploader(self.images.shelf)
         self.drivers = {
-            f"host{n}": FakeDriver(self.clock, self.random, FakeSettings(), None, uploader)
+            f"host{n}": FakeDriver(self.clock, self.random, machine or FakeSettings(), None, uploader)
             for n in range(1, hosts + 1)
         }
         self.agents = {name: self.agent(name) for name in self.drivers}

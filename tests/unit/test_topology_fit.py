@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kilonova.model.topology.fit import NoFit, fit
-from kilonova.model.topology.given import GivenTopology, TopologyUse, read_given, read_use, use_document
+from kilonova.model.topology.given import (
+    GivenTopology,
+    TopologyUse,
+    given_twice,
+    read_given,
+    read_use,
+    use_document,
+    used_by,
+)
 from kilonova.model.topology.machine import Cell, Device, Pages, Topology
 from kilonova.model.topology.request import CellRequest, DeviceRequest, TopologyRequest, read_request
 from tests.unit.topology_machines import ALIASES, GPU, NIC, gpu, machine, nic
@@ -74,7 +82,6 @@ def test_isolated_threads_have_their_cores_alone() -> None:
     use = NOTHING.plus(first)
     assert set(given_for(topology, use, pinned(2)).pins.values()) == {2, 3}
     assert refused(topology, use, pinned(2, "hw:cpu_thread_policy=isolate")).have == "1 on cell 0"
-    assert use.minus(first) == NOTHING
 
 
 def test_a_core_that_is_shared_in_part_isolates_nobody() -> None:
@@ -212,17 +219,16 @@ def test_whoever_can_do_with_another_device_leaves_the_only_one() -> None:
 # --- what is used ----------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_given_or_given_back_twice() -> None:
-    topology = machine(devices=[gpu(1)])
-    found = given_for(topology, NOTHING, pinned(2, "pci_passthrough:alias=gpu:1"))
+def test_what_is_given_adds_up_and_is_kept() -> None:
+    topology = machine(pages=POOLS, devices=[gpu(1)])
+    found = given_for(topology, NOTHING, pinned(2, "pci_passthrough:alias=gpu:1 hw:mem_page_size=large"))
     use = NOTHING.plus(found)
-    with pytest.raises(ValueError, match="given away already"):
-        use.plus(found)
-    with pytest.raises(ValueError, match="not given away"):
-        NOTHING.minus(found)
+    assert use == used_by([found]) and use != NOTHING
+    assert given_twice([found]) == []
+    assert given_twice([found, found]) == ["device 0000:01:00.0", "processor 0", "processor 1"]
     assert read_given(msgspec.to_builtins(found)) == found
     assert read_use(msgspec.json.decode(msgspec.json.encode(use_document(use)))) == use
-    assert use_document(use.minus(found)) is None
+    assert use_document(NOTHING) is None and read_use(None) == NOTHING
 
 
 # --- compared with a search through everything -----------------------------------------------------------------
@@ -327,14 +333,12 @@ def test_it_fits_exactly_if_there_is_any_way(topology: Topology, asking: list[tu
         assert isinstance(found, GivenTopology) is exists(topology, use, request), (topology, use, request, found)
         if isinstance(found, GivenTopology):
             assert _is_what_was_asked(found, request)
-            use = use.plus(found)  # raises if anything is given twice
             held.append(found)
-            _within(topology, use)
         if gone < len(held):
-            use = use.minus(held.pop(gone))
-    for found in held:
-        use = use.minus(found)
-    assert use == TopologyUse()
+            held.pop(gone)
+        use = used_by(held)
+        assert given_twice(held) == []
+        _within(topology, use)
 
 
 def _is_what_was_asked(found: GivenTopology, request: TopologyRequest) -> bool:

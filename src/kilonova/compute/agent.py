@@ -7,6 +7,7 @@ the messages.
 
 import asyncio
 
+import msgspec
 import structlog
 
 from kilonova.compute.build import StepFailed
@@ -41,6 +42,7 @@ from kilonova.model.clock import Clock, Ids, Random
 from kilonova.model.context import RequestContext
 from kilonova.model.errors import HostFault, Invalid, KilonovaError, Stale, Unavailable
 from kilonova.model.guest import Capabilities, GuestState, HostResources
+from kilonova.model.topology.machine import Topology, divided
 
 log = structlog.get_logger()
 
@@ -279,14 +281,16 @@ class Agent:
     async def _report(self, patience: float) -> None:
         resources = await self.driver.resources()
         changed = resources != self._reported
+        topology = self._topology(resources)
         answer = await self._conductor.ask(
             HostReport(
                 host=self.host,
                 incarnation=self._incarnation,
                 running=self._workplace.running(),
-                resources=resources if changed else None,
+                resources=msgspec.structs.replace(resources, topology=None) if changed else None,
                 capabilities=self._capabilities if changed else None,
-                capacity=self._capacity(resources) if changed else None,
+                capacity=self._capacity(resources, topology) if changed else None,
+                topology=topology if changed else None,
                 availability_zone=self._config.availability_zone,
                 address=self._config.address,
             ),
@@ -299,10 +303,21 @@ class Agent:
         for action_id in answer.lost:
             self._workplace.cancel_action(action_id)
 
-    def _capacity(self, resources: HostResources) -> Need:
+    def _topology(self, resources: HostResources) -> Topology | None:
+        """The machine's, as servers may use it."""
         config = self._config
+        if resources.topology is None:
+            return None
+        topology = divided(resources.topology, config.cpu_dedicated_set, config.cpu_shared_set)
+        return msgspec.structs.replace(topology, cpu_ratio=config.cpu_ratio, memory_ratio=config.memory_ratio)
+
+    def _capacity(self, resources: HostResources, topology: Topology | None) -> Need:
+        """A processor that is given to one server is no VCPU."""
+        config = self._config
+        named = config.cpu_dedicated_set is not None or config.cpu_shared_set is not None
+        shared = topology.shared_cpus if named and topology is not None else resources.vcpus
         return Need(
-            vcpus=int(resources.vcpus * config.cpu_ratio),
+            vcpus=int(shared * config.cpu_ratio),
             memory_mb=int(max(resources.memory_mb - config.reserved_memory_mb, 0) * config.memory_ratio),
             disk_gb=int(resources.disk_gb * config.disk_ratio),
         )

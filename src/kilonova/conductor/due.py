@@ -91,7 +91,7 @@ class Due:
             host_up=membership.compute_up(connection, due.server.host, now, self._down_after),
             events=[event],
         )
-        return None if action is None else step_message(action, due.server)
+        return None if action is None else step_message(connection, action, due.server)
 
     def _row(self, due: _Due, now: int) -> dict[str, Any]:
         server = due.server

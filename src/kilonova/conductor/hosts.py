@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy.engine import Connection
 
 from kilonova.config import ActionsConfig
-from kilonova.database import actions, findings, membership, outgoing, server_migrations, servers
+from kilonova.database import actions, findings, membership, outgoing, server_migrations, servers, topologies
 from kilonova.database.connection import Database
 from kilonova.messaging.bus import Delivery
 from kilonova.messaging.contract import (
@@ -81,6 +81,8 @@ class Hosts:
             membership.describe_host(
                 connection, report.host, uuid=self._ids.uuid(), now=now, values=self._description(report)
             )
+        if report.topology is not None:
+            topologies.describe(connection, report.host, report.topology)
         running = [(step.action_id, step.epoch) for step in report.running]
         if running and membership.forced_down(connection, COMPUTE, report.host):
             return [action_id for action_id, _ in running]  # an operator says it is down: its work goes to others
@@ -120,7 +122,7 @@ class Hosts:
             if asked.taking_over and action.state == ActionState.RUNNING and action.owner == asked.host:
                 action = self._give_back(connection, action, now)
             if action.state == ActionState.PENDING:
-                message = outgoing.step_message(action, server).message
+                message = outgoing.step_message(connection, action, server).message
                 assert isinstance(message, PerformStep)
                 steps.append(message)
         server_migrations.left_behind(connection, asked.host, asked.guests, now)

@@ -22,6 +22,7 @@ from kilonova.database.tables import (
     server_groups,
     servers,
 )
+from kilonova.database.topology_checks import topology_missing, topology_usage
 from kilonova.model.action import ActionState
 from kilonova.model.finding import Finding
 from kilonova.model.server import VmState
@@ -328,6 +329,8 @@ _RULES: tuple[Callable[[Connection], Iterator[Finding]], ...] = (
     _allocations_held_for_nothing,
     _resized_without_a_way_back,
     _host_usage,
+    topology_usage,
+    topology_missing,
     _quota_usage,
     _charges_of_nobody,
     _unleased_actions,

@@ -209,7 +209,7 @@ def _go_on(
     assert moved is not None
     if ours:
         return Finished(accepted=True, following=moved)
-    return Finished(accepted=True, outgoing=step_message(moved, server))
+    return Finished(accepted=True, outgoing=step_message(connection, moved, server))
 
 
 def _pass(connection: Connection, action: Action, now: int) -> tuple[Step | None, Server]:
@@ -295,7 +295,7 @@ def _reschedule(connection: Connection, action: Action, now: int, dispatch: int,
     task = kind.step(SCHEDULE.name).task_state
     servers.update(connection, server.id, held_by=action.id, task_state=task, updated_at=now)
     moved = msgspec.structs.replace(action, epoch=action.epoch + 1, step=SCHEDULE.name, excluded_hosts=excluded)
-    return step_message(moved, server)
+    return step_message(connection, moved, server)
 
 
 def _put_off(connection: Connection, action: Action, now: int, dispatch: int, reason: str) -> None:
@@ -324,7 +324,7 @@ def _turn_back(
     moved = msgspec.structs.replace(
         action, epoch=action.epoch + 1, step=kind.undo.name, on_host=on_host, work=work, state=ActionState.PENDING
     )
-    return step_message(moved, server)
+    return step_message(connection, moved, server)
 
 
 def _failure(action: Action) -> tuple[str, str]:
@@ -435,7 +435,7 @@ def _again(connection: Connection, action: Action, remedy: Remedy, now: int, dis
     ):
         raise Stale(f"action {action.id} is past epoch {action.epoch}")
     moved = msgspec.structs.replace(action, step=step.name, on_host=on_host, epoch=epoch, state=ActionState.PENDING)
-    return step_message(moved, server)
+    return step_message(connection, moved, server)
 
 
 def _end_skipped(connection: Connection, action: Action, now: int) -> None:

@@ -49,6 +49,7 @@ _UNFIT = (
 _AGGREGATES_AS_THEY_ARE = sa.select(  # a sum: whoever changes one later may have a clock that is behind
     sa.func.count(aggregates.c.id), sa.func.max(aggregates.c.id), sa.func.sum(aggregates.c.updated_at % 1_000_000_007)
 )
+_DEVICES = sa.select(_h.id, _h.devices_free).where(_h.devices_free > 0).order_by(_h.id)
 _MEMBERSHIPS = sa.select(sa.func.count(aggregate_hosts.c.host))
 
 
@@ -61,10 +62,12 @@ class Unfit(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """One look. ``usage`` rows are (id, vcpus, memory_mb, disk_gb, servers), all hosts, by id; ``facts`` those of hosts that
-    are new or were described anew; ``aggregates`` None if they are as they were at the mark that was given."""
+    """One look. ``usage`` rows are (id, vcpus, memory_mb, disk_gb, servers), all hosts, by id; ``devices`` rows (id, free), of
+    hosts that have some; ``facts`` those of hosts that are new or were described anew; ``aggregates`` None if they are as they
+    were at the mark that was given."""
 
     usage: Sequence[Sequence[int]]
+    devices: Sequence[Sequence[int]]
     facts: Sequence[Any]
     unfit: list[Unfit]
     aggregates: list[Aggregate] | None
@@ -79,6 +82,7 @@ def read(
     mark = _mark(connection)
     return Reading(
         usage=connection.execute(_USAGE).all(),
+        devices=connection.execute(_DEVICES).all(),
         facts=connection.execute(_FACTS, {"since": since, "beyond": beyond}).all(),
         unfit=[_unfit(row, heard_since) for row in connection.execute(_UNFIT, {"heard_since": heard_since})],
         aggregates=None if mark == aggregates_mark else aggregate_rows.listing(connection),

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kilonova.database import topologies
 from kilonova.database.tables import allocations, hosts, quota_limits, quota_usages
 from kilonova.messaging.contract import Need
 from kilonova.model.errors import QuotaExceeded
@@ -158,6 +159,8 @@ def _return(connection: Connection, rows: Sequence[sa.Row[Any]]) -> None:
         if connection.execute(_FREE, {"of_consumer": row.consumer, "on_host": row.host}).rowcount == 1:
             amounts = {"vcpus_needed": row.vcpus, "memory_needed": row.memory_mb, "disk_needed": row.disk_gb}
             connection.execute(_RETURN, {"on_host": row.host, **amounts})
+            if row.topology is not None:
+                topologies.count(connection, row.host)
 
 
 def change_places(connection: Connection, server_id: str, move: str) -> None:

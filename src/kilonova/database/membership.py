@@ -35,8 +35,10 @@ _TAKES_NONE = (
     .limit(1)
 )
 _DESCRIBE = hosts.update().where(hosts.c.host == sa.bindparam("of_host"))
-_HOSTS = sa.select(hosts).order_by(hosts.c.id)
-_ONE_HOST = sa.select(hosts).where(hosts.c.host == sa.bindparam("of_host"))
+_TOPOLOGY = ("topology", "topology_used", "topology_version", "devices_free")  # of those who place servers by it
+_HOST_COLUMNS = [column for column in hosts.columns if column.name not in _TOPOLOGY]
+_HOSTS = sa.select(*_HOST_COLUMNS).order_by(hosts.c.id)
+_ONE_HOST = sa.select(*_HOST_COLUMNS).where(hosts.c.host == sa.bindparam("of_host"))
 
 
 def heartbeat(
@@ -158,6 +160,8 @@ def describe_host(connection: Connection, host: str, *, uuid: str, now: int, val
             memory_mb_used=0,
             disk_gb_used=0,
             servers_count=0,
+            topology_version=0,
+            devices_free=0,
             **values,
         )
     )

@@ -3,7 +3,9 @@
 from typing import Any
 
 import msgspec
+from sqlalchemy.engine import Connection
 
+from kilonova.database import topologies
 from kilonova.messaging.contract import (
     CONDUCTOR,
     SCHEDULER,
@@ -20,6 +22,8 @@ from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.kinds.create import CREATE, SCHEDULE
 from kilonova.model.placement import REQUESTED_HOST
 from kilonova.model.server import Server
+from kilonova.model.topology.given import GivenTopology
+from kilonova.model.topology.request import of_flavor
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,10 +74,11 @@ def flavor_after(server: Server, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def need_of(flavor: dict[str, Any]) -> Need:
-    """What a server of this flavor claims of its host; swap is kept in MiB and claimed in whole GiB."""
+    """What a server of this flavor claims of its host; swap is kept in MiB and claimed in whole GiB. A processor that it has
+    for itself is no VCPU."""
     swap_gb = -(-int(flavor.get("swap_mb", 0)) // 1024)
     return Need(
-        vcpus=flavor["vcpus"],
+        vcpus=flavor["vcpus"] - (topology.dedicated if (topology := of_flavor(flavor)) else 0),
         memory_mb=flavor["memory_mb"],
         disk_gb=flavor["disk_gb"] + flavor.get("ephemeral_gb", 0) + swap_gb,
     )
@@ -96,6 +101,7 @@ def schedule_request(
         epoch=epoch,
         guest=guest_spec(server, epoch),
         need=need_of(server.flavor),
+        topology=of_flavor(server.flavor),
         availability_zone=server.requested_zone,
         requested_host=server.scheduler_hints.get(REQUESTED_HOST),
         excluded_hosts=excluded_hosts,
@@ -112,6 +118,7 @@ def _reschedule_request(action: Action, server: Server) -> ScheduleServer:
         kind=action.kind,
         guest=guest_spec(server, action.epoch, action),
         need=need_of(flavor_after(server, action.input)),
+        topology=of_flavor(flavor_after(server, action.input)),
         availability_zone=server.requested_zone,
         requested_host=action.input.get("host"),
         forced=action.input.get("force", False),
@@ -122,7 +129,7 @@ def _reschedule_request(action: Action, server: Server) -> ScheduleServer:
     )
 
 
-def step_message(action: Action, server: Server) -> Outgoing:
+def step_message(connection: Connection, action: Action, server: Server) -> Outgoing:
     """The message that asks for the action's current step."""
     step = KINDS[action.kind].step(action.step)
     context = RequestContext(request_id=action.request_id, traceparent=action.traceparent)
@@ -138,7 +145,9 @@ def step_message(action: Action, server: Server) -> Outgoing:
         step=action.step,
         epoch=action.epoch,
         server_id=server.id,
-        guest=guest_spec(server, action.epoch, action),
+        guest=msgspec.structs.replace(
+            guest_spec(server, action.epoch, action), topology=_given(connection, action, server)
+        ),
         input=action.input,
         work=action.work,
     )
@@ -146,7 +155,18 @@ def step_message(action: Action, server: Server) -> Outgoing:
     return Outgoing(queue=queue, message=message, context=context)
 
 
-def placed(request: ScheduleServer, host: str, zone: str, context: RequestContext) -> Outgoing:
+def _given(connection: Connection, action: Action, server: Server) -> GivenTopology | None:
+    """What the guest of the step was given of the topology of the host that performs it."""
+    if "topology" not in server.flavor and "topology" not in flavor_after(server, action.input):
+        return None
+    kind = KINDS[action.kind]
+    first = action.id if kind.moves and not kind.undoes(action.step) else server.id
+    return topologies.given_to(connection, server.id, action.on_host or server.host, first, server.id)
+
+
+def placed(
+    request: ScheduleServer, host: str, zone: str, topology: GivenTopology | None, context: RequestContext
+) -> Outgoing:
     """The message for the step behind the scheduler's, made from the request alone: nothing has to be read again."""
     kind = KINDS[request.kind]
     step = kind.after(SCHEDULE.name)
@@ -158,7 +178,7 @@ def placed(request: ScheduleServer, host: str, zone: str, context: RequestContex
         step=step.name,
         epoch=request.epoch + 1,
         server_id=request.guest.server_id,
-        guest=request.guest,
+        guest=msgspec.structs.replace(request.guest, topology=topology),
         input=request.input,
         work=work,
     )

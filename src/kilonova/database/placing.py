@@ -14,7 +14,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, aggregates, ledger, membership, moves, server_groups, servers
+from kilonova.database import actions, aggregates, ledger, membership, moves, server_groups, servers, topologies
 from kilonova.database.engine import queued
 from kilonova.database.tables import actions as action_rows
 from kilonova.database.tables import servers as server_rows
@@ -23,6 +23,8 @@ from kilonova.model.action import ActionState, host_of_step
 from kilonova.model.errors import Stale
 from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.kinds.create import CREATE, SCHEDULE
+from kilonova.model.topology.given import GivenTopology
+from kilonova.model.topology.request import TopologyRequest
 
 _a, _s = action_rows.c, server_rows.c
 
@@ -44,15 +46,23 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     work: Mapping[str, Any]
     group_id: str | None
+    topology: TopologyRequest | None
     events: Sequence[TimelineEvent]
 
 
-class Outcome(StrEnum):
+class Ending(StrEnum):
     """What became of a placement: it holds; its action has moved on without us; the host no longer takes it."""
 
     PLACED = "placed"
     STALE = "stale"
     LOST = "lost"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a placement ended, and what the server was given of the host's topology, if it asked."""
+
+    ending: Ending
+    topology: GivenTopology | None = None
 
 
 def place_all(connection: Connection, placements: Sequence[Placement], *, now: int, dispatch: int) -> list[Outcome]:
@@ -61,32 +71,32 @@ def place_all(connection: Connection, placements: Sequence[Placement], *, now: i
         try:
             with connection.begin_nested():
                 _place_together(connection, placements, now, dispatch)
-            return [Outcome.PLACED] * len(placements)
+            return [Outcome(Ending.PLACED)] * len(placements)
         except (ClaimLost, Stale):  # one of them; which, each will find out by itself
             pass
     return [_place_alone(connection, placement, now, dispatch) for placement in placements]
 
 
 def _is_simple(placement: Placement) -> bool:
-    return placement.kind == CREATE.name and not placement.work
+    return placement.kind == CREATE.name and not placement.work and placement.topology is None
 
 
 def _place_alone(connection: Connection, placement: Placement, now: int, dispatch: int) -> Outcome:
     try:
         with connection.begin_nested():
-            place(connection, placement, now=now, dispatch=dispatch)
+            given = place(connection, placement, now=now, dispatch=dispatch)
     except Stale:
-        return Outcome.STALE
+        return Outcome(Ending.STALE)
     except ClaimLost:
-        return Outcome.LOST
-    return Outcome.PLACED
+        return Outcome(Ending.LOST)
+    return Outcome(Ending.PLACED, given)
 
 
-def place(connection: Connection, placed: Placement, *, now: int, dispatch: int) -> None:
+def place(connection: Connection, placed: Placement, *, now: int, dispatch: int) -> GivenTopology | None:
     """Claim the host for the server and pass the action on: to that host, or for a move to whoever goes first.
 
-    Raises ``Stale`` if the action has moved on without us, ``ClaimLost`` if the host has filled up or was disabled, or the
-    server's group with a policy does not go there any more.
+    Returns what the server was given of the host's topology. Raises ``Stale`` if the action has moved on without us,
+    ``ClaimLost`` if the host has filled up or was disabled, or the server's group with a policy does not go there any more.
     """
     host, action_id, server_id = placed.host, placed.action_id, placed.server_id
     moves_it = KINDS[placed.kind].moves
@@ -114,6 +124,11 @@ def place(connection: Connection, placed: Placement, *, now: int, dispatch: int)
         held_by=action_id if moves_it else None,
     ):
         raise ClaimLost(host)
+    given = None
+    if placed.topology is not None:
+        given = topologies.take(connection, host, action_id if moves_it else server_id, placed.topology)
+        if given is None:
+            raise ClaimLost(host)
     if not membership.takes_servers(connection, host):  # the scheduler's view is older than an operator's word
         raise ClaimLost(host)
     if (
@@ -123,6 +138,7 @@ def place(connection: Connection, placed: Placement, *, now: int, dispatch: int)
     if moves_it:
         moves.destined(connection, action_id, placed.kind, host, now)
     actions.record(connection, action_id, placed.events)
+    return given
 
 
 # --- many at once ----------------------------------------------------------------------------------------------

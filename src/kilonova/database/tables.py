@@ -141,6 +141,7 @@ allocations = _table(
     sa.Column("vcpus", sa.Integer, nullable=False),
     sa.Column("memory_mb", sa.Integer, nullable=False),
     sa.Column("disk_gb", sa.Integer, nullable=False),
+    sa.Column("topology", Json),  # what was given of the host's: model.topology.given.GivenTopology
     sa.Column("created_at", Moment, nullable=False),
     sa.Index("ix_allocations_host", "host"),
     sa.Index("ix_allocations_server", "server_id"),
@@ -201,6 +202,10 @@ hosts = _table(
     sa.Column("memory_mb_used", sa.Integer, nullable=False, default=0),
     sa.Column("disk_gb_used", sa.Integer, nullable=False, default=0),
     sa.Column("servers_count", sa.Integer, nullable=False, default=0),
+    sa.Column("topology", Json),  # as reported: model.topology.machine.Topology
+    sa.Column("topology_used", Json),  # the sum of its allocations'; NULL: nothing
+    sa.Column("topology_version", sa.BigInteger, nullable=False, default=0),  # rises whenever one of the two changes
+    sa.Column("devices_free", sa.Integer, nullable=False, default=0),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
 )

@@ -15,6 +15,8 @@ import msgspec
 from kilonova.model.diagnostics import GuestDiagnostics
 from kilonova.model.finding import Finding
 from kilonova.model.guest import Capabilities, GuestSpec, HostResources, ImageTicket, ImageUpload, Nic
+from kilonova.model.topology.machine import Topology
+from kilonova.model.topology.request import TopologyRequest
 
 CONTRACT_VERSION = 1
 
@@ -63,7 +65,7 @@ class ScheduleServer(Message, frozen=True, kw_only=True):
     """Choose a host, claim it, and pass the guest on to it. ``excluded_hosts`` have failed it already, or it is to leave them.
 
     ``forced``: the requested host is taken if it is there and has room, whatever else speaks against it. ``input`` and
-    ``work`` are those of the action, for whoever performs its next step.
+    ``work`` are those of the action, for whoever performs its next step. ``topology``: None if it is all the same to the server.
     """
 
     action_id: str
@@ -74,6 +76,7 @@ class ScheduleServer(Message, frozen=True, kw_only=True):
     forced: bool = False
     input: dict[str, Any] = {}
     work: dict[str, Any] = {}
+    topology: TopologyRequest | None = None
     availability_zone: str | None = None
     requested_host: str | None = None
     excluded_hosts: list[str] = []
@@ -199,7 +202,7 @@ class HostReport(Message, frozen=True, kw_only=True):
     """The heartbeat of a compute host. ``incarnation`` is new with every start of the agent.
 
     ``resources``, ``capabilities`` and ``capacity`` (what may be claimed in all, by the host's own ratios and
-    reservations) come with the first report and whenever they change.
+    reservations) come with the first report and whenever they change; so does ``topology``, as servers may use it.
     """
 
     host: str
@@ -208,6 +211,7 @@ class HostReport(Message, frozen=True, kw_only=True):
     resources: HostResources | None = None
     capabilities: Capabilities | None = None
     capacity: Need | None = None
+    topology: Topology | None = None
     availability_zone: str = "nova"
     address: str = ""
 

@@ -8,6 +8,9 @@ from enum import StrEnum
 
 import msgspec
 
+from kilonova.model.topology.given import GivenTopology
+from kilonova.model.topology.machine import Topology
+
 
 class ImageTicket(msgspec.Struct, frozen=True, kw_only=True):
     """The right to fetch one image: where it is and how to know it arrived whole.
@@ -78,7 +81,7 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     a later, staler preparation can be told from its successor's. ``properties`` are the image's. ``stays_off``: it is not to run
     when it is released, but to be off, like a server that was stopped before it was moved. ``incoming``: it goes on with the
     memory of a running guest that is sent to it, paused if ``stays_paused``. ``in_place``: it takes over the disk of the
-    server's guest that is off on the same host, in its own size.
+    server's guest that is off on the same host, in its own size. ``topology`` is what it was given of the host's, if it asked.
     """
 
     server_id: str
@@ -109,6 +112,7 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     stays_paused: bool = False
     incoming: bool = False
     in_place: bool = False
+    topology: GivenTopology | None = None
 
 
 class GuestState(StrEnum):
@@ -165,9 +169,10 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostResources(msgspec.Struct, frozen=True, kw_only=True):
-    """What the machine has in all, before ratios and reservations: cores, MiB, GiB."""
+    """What the machine has in all, before ratios and reservations: cores, MiB, GiB. ``topology``: all processors as shared."""
 
     vcpus: int
     memory_mb: int
     disk_gb: int
     free_disk_gb: int
+    topology: Topology | None = None

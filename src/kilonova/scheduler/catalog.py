@@ -12,7 +12,9 @@ from kilonova.scheduler.filters.neighbours import (
 )
 from kilonova.scheduler.filters.properties import ComputeCapabilitiesFilter, ImagePropertiesFilter
 from kilonova.scheduler.filters.state import AvailabilityZoneFilter, ComputeFilter, RequestedHostFilter
+from kilonova.scheduler.filters.topology import NUMATopologyFilter, PciPassthroughFilter
 from kilonova.scheduler.rules import Filter, Weigher
+from kilonova.scheduler.weighers.devices import PCIWeigher
 from kilonova.scheduler.weighers.free import CPUWeigher, DiskWeigher, NumInstancesWeigher, RAMWeigher
 from kilonova.scheduler.weighers.neighbours import ServerGroupSoftAffinityWeigher, ServerGroupSoftAntiAffinityWeigher
 
@@ -29,6 +31,8 @@ FILTERS: dict[str, type[Filter]] = {
         SameHostFilter,
         DifferentHostFilter,
         CapacityFilter,
+        NUMATopologyFilter,
+        PciPassthroughFilter,
     )
 }
 WEIGHERS: dict[str, type[Weigher]] = {
@@ -38,6 +42,7 @@ WEIGHERS: dict[str, type[Weigher]] = {
         CPUWeigher,
         DiskWeigher,
         NumInstancesWeigher,
+        PCIWeigher,
         ServerGroupSoftAffinityWeigher,
         ServerGroupSoftAntiAffinityWeigher,
     )

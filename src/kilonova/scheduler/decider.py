@@ -86,7 +86,7 @@ class Decider:
             self._keep(key, kept, batch, neighbours)
         decision = self._choose(kept, filters)
         if decision.row is not None and decision.host is not None:
-            self.fleet.take(decision.row, request.need)
+            self.fleet.take(decision.row, request.need, request.topology)
             if neighbours is not None:
                 self._join(neighbours, decision.host, batch, key)
         return decision

@@ -11,8 +11,11 @@ import msgspec
 import numpy as np
 
 from kilonova.database.host_columns import Reading
+from kilonova.database.topologies import HostTopology
 from kilonova.messaging.contract import Need
 from kilonova.model.aggregate import Aggregate
+from kilonova.model.topology.request import TopologyRequest
+from kilonova.scheduler.topologies import Topologies
 from kilonova.scheduler.view import AggregateFacts, Columns, HostKind, HostView, Ints, Records
 
 _SKEW = 10_000_000  # microseconds by which the clocks of those who write ``updated_at`` may differ
@@ -75,6 +78,7 @@ class Fleet:
         changed |= self._join(reading)
         changed |= self._judge_services(reading)
         self._count(usage)
+        self._count_devices(reading.devices)
         if changed:
             self.new_generation()
         self.since = max([self.since, *(row.updated_at - _SKEW for row in reading.facts)])
@@ -187,11 +191,35 @@ class Fleet:
         self.changes.extend(int(row) for row in np.flatnonzero(differs))
         self._bound()
 
+    def _count_devices(self, free: Sequence[Sequence[int]]) -> None:
+        column = np.zeros(len(self), dtype=np.int64)
+        for number, count in free:
+            row = int(np.searchsorted(self._ids, number))
+            if row < len(self._ids) and self._ids[row] == number:
+                column[row] = count
+        self.changes.extend(int(row) for row in np.flatnonzero(column != self._columns.devices_free))
+        self._columns.devices_free[:] = column
+        self._bound()
+
+    @property
+    def topologies(self) -> Topologies:
+        """What is known of the hosts' topologies."""
+        return self._records.topologies
+
+    def learn(self, hosts: Iterable[HostTopology]) -> None:
+        """The topologies of those hosts are different from what was known."""
+        for host in hosts:
+            self.topologies.learn(host)
+            self.changes.extend(self._rows([host.host]))
+        self._bound()
+
     # --- what we do ourselves ------------------------------------------------------------------------------------
 
-    def take(self, row: int, need: Need) -> None:
+    def take(self, row: int, need: Need, topology: TopologyRequest | None = None) -> None:
         """Note a claim that is about to be made, so that the next decision does not choose the same gap."""
         self._change(row, need, 1)
+        if topology is not None:
+            self.topologies.take(self._names[row], topology)
 
     def give_back(self, row: int, need: Need) -> None:
         """The claim was not made after all."""

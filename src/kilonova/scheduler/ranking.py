@@ -6,13 +6,14 @@ request are one problem. Weights are normalised, as Nova's are, over the hosts t
 """
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import msgspec
 import numpy as np
 
 from kilonova.messaging.contract import ScheduleServer
 from kilonova.model.clock import Random
-from kilonova.scheduler.rules import Filters, Weighers
+from kilonova.scheduler.rules import CostlyFilter, Filters, Weighers
 from kilonova.scheduler.view import Bools, Floats, HostView, Ints
 
 _EQUAL = 1e-9
@@ -44,6 +45,9 @@ class Ranking:
         self._filters = filters
         self._weighers = weighers
         self._names = tuple(filters)
+        last = [at for at, rule in enumerate(filters.values()) if isinstance(rule, CostlyFilter)]
+        self._cheap = [at for at in range(len(self._names)) if at not in last]
+        self._last = [at for at in last if cast(CostlyFilter, filters[self._names[at]]).concerns(request)]
         self.first = self._judge(view)
         self.counts: Ints = np.bincount(self.first, minlength=len(self._names) + 1)
         alive = np.flatnonzero(self.first == len(self._names))
@@ -86,8 +90,11 @@ class Ranking:
 
     def _judge(self, view: HostView) -> Ints:
         first = np.full(len(view), len(self._names), dtype=np.int64)
-        for at in range(len(self._names) - 1, -1, -1):
+        for at in reversed(self._cheap):
             first[~self._filters[self._names[at]].passes(view, self.request)] = at
+        for at in self._last:
+            left = np.flatnonzero(first == len(self._names))
+            first[left[~self._filters[self._names[at]].passes(view.only(left), self.request)]] = at
         return first
 
     def _add_up(self, raw: "list[Floats | Ints]", size: int) -> Floats:
@@ -138,8 +145,18 @@ class Ranking:
     # --- what would have helped -------------------------------------------------------------------------------
 
     def fails(self) -> dict[str, Bools]:
-        """Of each filter, which hosts it drops, whatever the others say; filters that drop none are missing."""
-        found = {name: ~rule.passes(self.view, self.request) for name, rule in self._filters.items()}
+        """Of each filter, which hosts it drops, whatever the others say; filters that drop none are missing.
+
+        Costly ones are asked about the hosts that fewest of the others drop, and taken to drop all the rest.
+        """
+        cheap = [self._names[at] for at in self._cheap]
+        found = {name: ~self._filters[name].passes(self.view, self.request) for name in cheap}
+        against = np.sum(list(found.values()), axis=0) if found else np.zeros(len(self.view), dtype=np.int64)
+        near = np.flatnonzero(against == against.min()) if len(self.view) else np.zeros(0, dtype=np.int64)
+        few = self.view.only(near)
+        for name in (self._names[at] for at in self._last):
+            found[name] = self.view.everywhere()
+            found[name][near] = ~self._filters[name].passes(few, self.request)
         return {name: fails for name, fails in found.items() if fails.any()}
 
 

@@ -2,11 +2,13 @@
 
 Both carry Nova's names and meaning, so operators can carry their configuration over. A rule judges every host of the
 view it is given, which may be all of them or only a few that have changed: what it says of one host must not depend on the
-others. How rules of one's own are plugged in stands in ``docs/scheduling.md``.
+others. A filter that has a method ``concerns`` is costly, as it looks at hosts one by one: it is asked last, only about
+requests that concern it and hosts that no other filter drops. How rules of one's own are plugged in stands in
+``docs/scheduling.md``.
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kilonova.messaging.contract import ScheduleServer
 from kilonova.scheduler.view import Bools, Floats, HostView, Ints
@@ -21,6 +23,15 @@ class Filter(Protocol):
 
     def explain(self, view: HostView, row: int, request: ScheduleServer) -> tuple[str, str]:
         """Why the host of ``row`` was dropped: what was needed, what was there."""
+        ...
+
+
+@runtime_checkable
+class CostlyFilter(Filter, Protocol):
+    """One that is asked last."""
+
+    def concerns(self, request: ScheduleServer) -> bool:
+        """Whether it could drop any host at all."""
         ...
 
 

@@ -13,7 +13,7 @@ from kilonova.database import engine
 from kilonova.database.connection import Database
 from kilonova.database.host_columns import read
 from kilonova.database.outgoing import Outgoing, placed
-from kilonova.database.placing import Outcome, Placement, place_all
+from kilonova.database.placing import Ending, Placement, place_all
 from kilonova.messaging.bus import Bus, Delivery, Subscription
 from kilonova.messaging.contract import SCHEDULER, Message, ScheduleServer
 from kilonova.model.clock import Clock, Random
@@ -24,13 +24,17 @@ from kilonova.scheduler.decider import Batch, Decider
 from kilonova.scheduler.decision import Decision, explain_failure
 from kilonova.scheduler.fleet import Fleet
 from kilonova.scheduler.neighbours import names_neighbours, read_neighbours
+from kilonova.scheduler.topologies import look
 from kilonova.telemetry.timeline import Timeline
 
 log = structlog.get_logger()
 
 _PAUSE = 0.25  # seconds between two looks for hosts that have not reported yet
 _CUT_OFF = 3.0  # times membership.down_after that requests wait while no host at all is heard of
-_WHEN_FORCED = ["ComputeFilter", "RequestedHostFilter", "CapacityFilter"]  # nobody can force what is not there
+_WHEN_FORCED = [  # nobody can force what is not there
+    *("ComputeFilter", "RequestedHostFilter", "CapacityFilter"),
+    *("NUMATopologyFilter", "PciPassthroughFilter"),
+]
 _TRIES = 20  # claims one request may lose to others before it waits for its message to come again
 _AT_ONCE = 64  # requests settled together
 _SHARE = 0.05  # of the time that is spent at most in reading the hosts anew, however many they are
@@ -174,6 +178,8 @@ class Scheduler:
         return [*again, *await self._place(chosen)]
 
     async def _decide(self, batch: list[_Asked]) -> list[tuple[_Asked, Decision]]:
+        if any(asked.request.topology is not None for asked in batch):
+            self._fleet.learn(await self._database.run(look, self._fleet.topologies.versions))
         beside = await self._neighbours(batch)
         together, decided = Batch(), []
         for asked, neighbours in zip(batch, beside, strict=True):
@@ -236,15 +242,15 @@ class Scheduler:
         lost, sent = [], []
         for (asked, _), placement, outcome in zip(chosen, placements, outcomes, strict=True):
             request = asked.request
-            if outcome is Outcome.LOST:
+            if outcome.ending is Ending.LOST:
                 lost.append(asked)
                 self._lose(asked, placement)
                 continue
             asked.end()
-            if outcome is Outcome.STALE:
+            if outcome.ending is Ending.STALE:
                 log.info("request dropped: its action has moved on", action=request.action_id)
             else:
-                message = placed(request, placement.host, placement.zone, asked.delivery.context)
+                message = placed(request, placement.host, placement.zone, outcome.topology, asked.delivery.context)
                 sent.append(self._pass_on(message, request.action_id))
         await asyncio.gather(*sent)
         return [asked for asked in lost if not asked.done]
@@ -264,6 +270,7 @@ class Scheduler:
             kind=request.kind,
             work=request.work,
             group_id=group_hint(request.hints),
+            topology=request.topology,
             events=list(asked.timeline.events),
         )
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kilonova.model.placement import Neighbours
+from kilonova.scheduler.topologies import Topologies
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -45,11 +46,12 @@ class Records(msgspec.Struct, kw_only=True):
     kinds: Sequence[HostKind] = ()
     aggregates: Sequence[tuple[AggregateFacts, ...]] = ((),)
     zones: Sequence[str] = ()
+    topologies: Topologies = msgspec.field(default_factory=Topologies)
 
 
 class Columns(msgspec.Struct, kw_only=True):
     """One array per property, all of the same length. Cores, MiB and GiB; ``kind``, ``aggregates`` and ``zone`` are
-    positions in ``Records``."""
+    positions in ``Records``. ``devices_free``: PCI devices that nobody has."""
 
     up: Bools
     enabled: Bools
@@ -64,6 +66,7 @@ class Columns(msgspec.Struct, kw_only=True):
     memory_used: Ints
     disk_used: Ints
     servers: Ints
+    devices_free: Ints
 
     @classmethod
     def empty(cls, size: int) -> "Columns":

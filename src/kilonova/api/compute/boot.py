@@ -20,6 +20,7 @@ from kilonova.model.flavor import Flavor, Keypair
 from kilonova.model.kinds.create import CREATE
 from kilonova.model.placement import REQUESTED_HOST, group_hint, users_hints
 from kilonova.model.server import PowerState, TaskState, VmState
+from kilonova.model.topology.request import TopologyRequest, asking, read_request
 from kilonova.network.protocol import RequestedNic
 from kilonova.web.call import Call
 from kilonova.web.schema import is_uuid
@@ -34,6 +35,7 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     body: dict[str, Any]
     hints: dict[str, Any]
     flavor: Flavor
+    topology: TopologyRequest | None
     image: Image | None
     keypair: Keypair | None
     networks: list[RequestedNic]
@@ -56,6 +58,7 @@ async def read(cloud: Deployment, call: Call) -> Boot:
     flavor, keypair = await cloud.database.run(_named, cloud, call, body, hints, zone, forced)
     image = await find_image(cloud, call, image_id)
     check_fit(flavor, image)
+    topology = read_topology(cloud, flavor, image.properties)
     check_user_data(body)
     groups = await _groups(cloud, call, body)
     networks = await _networks(cloud, call, body, [group_id for group_id, _ in groups], count)
@@ -63,6 +66,7 @@ async def read(cloud: Deployment, call: Call) -> Boot:
         body=body,
         hints=hints,
         flavor=flavor,
+        topology=topology,
         image=image,
         keypair=keypair,
         networks=networks,
@@ -179,6 +183,12 @@ def check_fit(flavor: Flavor, image: Image | None) -> None:
         )
 
 
+def read_topology(cloud: Deployment, flavor: Flavor, properties: dict[str, str]) -> TopologyRequest | None:
+    """What flavor and image ask of a host's topology. Raises ``Invalid``."""
+    aliases = cloud.config.pci.aliases
+    return read_request(flavor.vcpus, flavor.memory_mb, flavor.extra_specs, properties, aliases)
+
+
 def check_user_data(body: dict[str, Any]) -> None:
     """Raise ``Invalid`` unless the user data, if there are any, are base64."""
     if body.get("user_data") is None:
@@ -267,7 +277,7 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
         "power_state": int(PowerState.NOSTATE),
         "requested_zone": boot.zone,
         "flavor_id": boot.flavor.id,
-        "flavor": msgspec.to_builtins(boot.flavor),
+        "flavor": asking(msgspec.to_builtins(boot.flavor), boot.topology),
         "image_id": image.id if image else None,
         "image": _image_record(image) if image else None,
         "key_name": boot.keypair.name if boot.keypair else None,

@@ -18,6 +18,7 @@ from kilonova.model.errors import Forbidden, Invalid
 from kilonova.model.flavor import Flavor
 from kilonova.model.kinds.rebuild import REBUILD
 from kilonova.model.server import Server, TaskState, VmState
+from kilonova.model.topology.request import of_flavor, same_cells
 from kilonova.web.call import Call, Reply
 from kilonova.web.routes import Route
 
@@ -48,7 +49,10 @@ async def rebuild(cloud: Deployment, call: Call) -> Reply:
     shown: list[tuple[Server, list[str]]] = []
 
     def plan(connection: Connection, server: Server) -> Intent:
-        boot.check_fit(msgspec.convert(server.flavor, Flavor), image)
+        flavor = msgspec.convert(server.flavor, Flavor)
+        boot.check_fit(flavor, image)
+        if not same_cells(flavor, image.properties, of_flavor(server.flavor)):
+            raise Invalid("An instance's NUMA topology cannot be changed as part of a rebuild. Use resize instead.")
         personality.check_quota(connection, cloud, server.project_id, files)
         # As with Nova, files are those of this request: the new disk has none of the old one's.
         values = {**_settings(connection, call, body, image), "personality": files or None}

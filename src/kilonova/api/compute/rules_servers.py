@@ -4,6 +4,7 @@ UNLOCK_OVERRIDE = "os_compute_api:os-lock-server:unlock:unlock_override"
 MIGRATE_HOST = "os_compute_api:os-migrate-server:migrate:host"
 MIGRATE_LIVE_HOST = "os_compute_api:os-migrate-server:migrate_live:host"
 UNSHELVE_TO_HOST = "os_compute_api:os-shelve:unshelve_to_host"
+HOST_TOPOLOGY = "compute:server:topology:host:index"
 
 RULES: dict[str, str] = {
     "os_compute_api:servers:index:get_all_tenants": "admin",
@@ -17,4 +18,5 @@ RULES: dict[str, str] = {
     MIGRATE_HOST: "admin",
     MIGRATE_LIVE_HOST: "admin",
     UNSHELVE_TO_HOST: "admin",
+    HOST_TOPOLOGY: "admin",
 }

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
-from kilonova.api.compute import features, move_schemas
+from kilonova.api.compute import boot, features, move_schemas
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.rules_servers import MIGRATE_HOST
 from kilonova.api.compute.submission import Intent, submit
@@ -17,6 +17,7 @@ from kilonova.model.flavor import Flavor
 from kilonova.model.kinds.resize import CONFIRM, MIGRATE, RESIZE, REVERT
 from kilonova.model.migration import MigrationStatus, MigrationType
 from kilonova.model.server import Server, TaskState, VmState
+from kilonova.model.topology.request import asking
 from kilonova.web.call import Call, Reply
 from kilonova.web.routes import Handler, Route
 from kilonova.web.schema import Schemas
@@ -48,9 +49,10 @@ def _plan_resize(connection: Connection, server: Server, *, cloud: Deployment, c
     if "OS-DCF:diskConfig" in asked:
         servers.update(connection, server.id, disk_config=asked["OS-DCF:diskConfig"])
     moves.charge_both(connection, server, msgspec.to_builtins(flavor), cloud.config.quota.model_dump())
+    topology = boot.read_topology(cloud, flavor, (server.image or {}).get("properties", {}))
     only_here = {} if away else {"host": server.host}
     return Intent(
-        arguments={"flavor": msgspec.to_builtins(flavor), "flavor_id": flavor.id, **only_here},
+        arguments={"flavor": asking(msgspec.to_builtins(flavor), topology), "flavor_id": flavor.id, **only_here},
         work=_work(server, leaves=not here),
         admitted=partial(_begin, connection, server, MigrationType.RESIZE),
     )

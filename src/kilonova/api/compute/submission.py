@@ -155,7 +155,7 @@ def _admit(
     if intent.admitted is not None:
         intent.admitted(action)
         server = servers.find(connection, server.id) or server
-    return _first_message(action, server, call, intent.password)
+    return _first_message(connection, action, server, call, intent.password)
 
 
 def admit(
@@ -192,11 +192,13 @@ def first_message(connection: Connection, server: Server, call: Call) -> Outgoin
     """What to send for the action that was just admitted on a server."""
     action = actions.find(connection, server.action_id or "")
     assert action is not None, "it was admitted in this transaction"
-    return _first_message(action, server, call, None)
+    return _first_message(connection, action, server, call, None)
 
 
-def _first_message(action: Action, server: Server, call: Call, password: str | None) -> Outgoing:
-    outgoing = step_message(action, server)
+def _first_message(
+    connection: Connection, action: Action, server: Server, call: Call, password: str | None
+) -> Outgoing:
+    outgoing = step_message(connection, action, server)
     message = outgoing.message
     if password is not None and isinstance(message, PerformStep | ScheduleServer) and message.guest is not None:
         guest = msgspec.structs.replace(message.guest, admin_password=password)

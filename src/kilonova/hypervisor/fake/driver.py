@@ -31,6 +31,7 @@ from kilonova.model.guest import (
     ImageUpload,
     Nic,
 )
+from kilonova.model.topology.given import GivenTopology
 
 FEATURES = [
     *("config-drive", "console-output", "soft-shutdown", "resize", "migrate", "live_migrate", "resize_in_place"),
@@ -57,6 +58,7 @@ class FakeDriver:
         self._clock = clock
         self._rng = rng
         self._settings = settings
+        self._topology = settings.topology()
         self._journal = Journal(state_file)
         self._faults = list(settings.faults)
         self._guests: dict[str, FakeGuest] = {}
@@ -88,6 +90,7 @@ class FakeDriver:
             memory_mb=settings.memory_mb,
             disk_gb=settings.disk_gb,
             free_disk_gb=max(0, settings.disk_gb - used),
+            topology=self._topology,
         )
 
     async def list_guests(self) -> list[Guest]:
@@ -180,6 +183,10 @@ class FakeDriver:
     def nics(self, server_id: str) -> list[Nic]:
         """The cards that the guest has now."""
         return self._known(server_id).spec.nics
+
+    def topology(self, server_id: str) -> GivenTopology | None:
+        """What the guest was given of this host's topology."""
+        return self._known(server_id).spec.topology
 
     async def set_paused(self, server_id: str, paused: bool) -> None:
         async with self._lock(server_id):

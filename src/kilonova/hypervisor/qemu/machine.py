@@ -10,6 +10,7 @@ from pathlib import Path
 from kilonova.hypervisor.qemu.settings import QemuSettings
 from kilonova.model.errors import Misconfigured
 from kilonova.model.guest import HostResources
+from kilonova.model.topology.machine import Cell, Pages, Topology, cpu_set
 
 CAP_NET_ADMIN = 12
 TUN = Path("/dev/net/tun")
@@ -78,7 +79,25 @@ def resources(state_dir: Path) -> HostResources:
         memory_mb=memory >> 20,
         disk_gb=disk.total >> 30,
         free_disk_gb=disk.free >> 30,
+        topology=Topology(cells=[_cell(memory >> 20)]),
     )
+
+
+def _cell(memory_mb: int) -> Cell:
+    """The machine as one cell, whatever cells it has: where a guest's memory lies is left to the kernel."""
+    usable = os.sched_getaffinity(0)
+    cores = {tuple(sorted(_siblings(cpu) & usable)) for cpu in usable}
+    siblings = [list(core) for core in sorted(cores) if len(core) > 1]
+    return Cell(
+        id=0, shared=sorted(usable), siblings=siblings, memory_mb=memory_mb, pages=[Pages(4, memory_mb * 256)]
+    )
+
+
+def _siblings(cpu: int) -> set[int]:
+    try:
+        return cpu_set(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text().strip())
+    except (OSError, ValueError):
+        return {cpu}
 
 
 def _capable(capability: int) -> bool:

@@ -1,11 +1,10 @@
 """What servers were given of a host's topology, and how that adds up to what is used of it."""
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
-
-T = TypeVar("T", int, str)
 
 
 class GivenCell(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,51 +68,44 @@ class TopologyUse(msgspec.Struct, frozen=True, kw_only=True):
         return self.cells.get(number, _UNUSED)
 
     def plus(self, given: GivenTopology) -> "TopologyUse":
-        """Raises ``ValueError`` if something of it is used already."""
-        return self._changed(given, 1)
-
-    def minus(self, given: GivenTopology) -> "TopologyUse":
-        """Raises ``ValueError`` if something of it is not used."""
-        return self._changed(given, -1)
-
-    def _changed(self, given: GivenTopology, sign: int) -> "TopologyUse":
+        """With what one more server was given."""
         cells = dict(self.cells)
         for cell in given.cells:
-            changed = _cell_changed(cells.get(cell.host_cell, _UNUSED), cell, sign)
-            cells[cell.host_cell] = changed
-            if changed == _UNUSED:
-                del cells[cell.host_cell]
-        addresses = [device.address for device in given.devices]
-        devices = _set_changed(self.devices, frozenset(addresses), sign, "device")
-        if len(set(addresses)) != len(addresses):
-            raise ValueError("a device is given twice")
-        return TopologyUse(cells=cells, devices=devices)
+            cells[cell.host_cell] = _with(cells.get(cell.host_cell, _UNUSED), cell)
+        return TopologyUse(cells=cells, devices=self.devices | {device.address for device in given.devices})
 
 
 _UNUSED = CellUse()
 
 
-def _cell_changed(use: CellUse, cell: GivenCell, sign: int) -> CellUse:
+def _with(use: CellUse, cell: GivenCell) -> CellUse:
     pages = dict(use.pages)
     if cell.page_kib is not None:
-        pages[cell.page_kib] = pages.get(cell.page_kib, 0) + sign * (cell.memory_mb * 1024 // cell.page_kib)
-    changed = CellUse(
-        taken=_set_changed(use.taken, frozenset(cell.taken), sign, "processor"),
-        shared=use.shared + sign * len(cell.shared),
-        memory_mb=use.memory_mb + sign * cell.memory_mb,
-        pages={size: number for size, number in sorted(pages.items()) if number},
+        pages[cell.page_kib] = pages.get(cell.page_kib, 0) + cell.memory_mb * 1024 // cell.page_kib
+    return CellUse(
+        taken=use.taken | cell.taken,
+        shared=use.shared + len(cell.shared),
+        memory_mb=use.memory_mb + cell.memory_mb,
+        pages=pages,
     )
-    if min(changed.shared, changed.memory_mb, *changed.pages.values()) < 0:
-        raise ValueError(f"more is given back of cell {cell.host_cell} than is used of it")
-    return changed
 
 
-def _set_changed(used: frozenset[T], these: frozenset[T], sign: int, what: str) -> frozenset[T]:
-    if sign > 0 and used & these:
-        raise ValueError(f"{what} {min(used & these, key=str)} is given away already")
-    if sign < 0 and not these <= used:
-        raise ValueError(f"{what} {min(these - used, key=str)} is not given away")
-    return used | these if sign > 0 else used - these
+def used_by(servers: Iterable[GivenTopology]) -> TopologyUse:
+    """What all of them use together."""
+    use = TopologyUse()
+    for given in servers:
+        use = use.plus(given)
+    return use
+
+
+def given_twice(servers: Iterable[GivenTopology]) -> list[str]:
+    """The processors and devices that more than one of them, or one of them twice, was given; in words, in order."""
+    counted: Counter[str] = Counter()
+    for given in servers:
+        for cell in given.cells:
+            counted.update(f"processor {cpu}" for cpu in [*(host for _, host in cell.pins), *cell.kept_free])
+        counted.update(f"device {device.address}" for device in given.devices)
+    return sorted(what for what, times in counted.items() if times > 1)
 
 
 # --- as they are kept ------------------------------------------------------------------------------------------

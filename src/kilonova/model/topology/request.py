@@ -9,11 +9,13 @@ from typing import Any
 import msgspec
 
 from kilonova.model.errors import Invalid
+from kilonova.model.flavor import Flavor
 from kilonova.model.topology.cpus import CpuWishes, cpu_wishes
 from kilonova.model.topology.machine import cpu_set
 from kilonova.model.topology.pages import page_size
 
 _MOST_CELLS = 64
+_ALIAS = "pci_passthrough:alias"
 
 
 class CellRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +84,14 @@ def read_request(
         guest_threads=wishes.guest_threads,
         devices=devices,
     )
+
+
+def same_cells(flavor: Flavor, properties: Mapping[str, str], asked: TopologyRequest | None) -> bool:
+    """Whether the flavor with those properties of an image asks for the same cells, whatever its devices. Raises ``Invalid``."""
+    specs = {name: value for name, value in flavor.extra_specs.items() if name != _ALIAS}
+    anew = read_request(flavor.vcpus, flavor.memory_mb, specs, properties, {})
+    nothing = TopologyRequest()
+    return (anew or nothing) == msgspec.structs.replace(asked or nothing, devices=[])
 
 
 def of_flavor(flavor: Mapping[str, Any]) -> TopologyRequest | None:
@@ -202,7 +212,7 @@ AFFINITIES = ("required", "legacy", "preferred", "socket")
 def _devices(
     extra_specs: Mapping[str, str], properties: Mapping[str, str], aliases: Mapping[str, DeviceRequest]
 ) -> list[DeviceRequest]:
-    text = extra_specs.get("pci_passthrough:alias")
+    text = extra_specs.get(_ALIAS)
     flavor, image = _Said(extra_specs, properties).both("pci_numa_affinity_policy")
     if flavor and image and flavor != image:
         raise Invalid(
