@@ -6,6 +6,7 @@ import pytest
 
 from kilonova.model.clock import Random
 from kilonova.model.errors import Misconfigured
+from kilonova.simulation.fleet.full import play_in_full
 from kilonova.simulation.fleet.hosts import MACHINES, ZONES, machine_of
 from kilonova.simulation.fleet.play import Played, play
 from kilonova.simulation.fleet.report import draw, figures, lines
@@ -46,6 +47,17 @@ def test_the_shares_of_makes_hold() -> None:
     found = [machine_of(number, 1000) for number in range(1000)]
     for machine in MACHINES:
         assert abs(found.count(machine) / 1000 - machine.share) < 0.02
+
+
+def test_the_whole_control_plane_does_the_same() -> None:
+    asked = Workload(servers=60, arrival=20.0, zones=ZONES)
+    played = play_in_full(asked.wishes(Random("full")), 6, seed=1)
+    assert (played.hosts, played.active, played.failed, played.breaches) == (6, 60, 0, [])
+    again = play_in_full(asked.wishes(Random("full")), 6, seed=1)
+    assert played.waits == again.waits
+    brief = Workload(servers=30, arrival=20.0, lifetime=2.0, zones=ZONES)
+    left = play_in_full(brief.wishes(Random("brief")), 3, seed=1)
+    assert (left.failed, left.breaches) == (0, [])
 
 
 def test_a_trace_is_played(tmp_path: Path) -> None:

@@ -245,14 +245,29 @@ def simulate_fleet(
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same decisions.")] = 0,
     trace: Annotated[Path | None, typer.Option(help="Play a recorded workload (CSV) instead.", exists=True)] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the course of it into this PNG file.")] = None,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="Not the scheduler alone: the whole control plane and every host's nova-compute."
+        ),
+    ] = False,
     json_output: Json = False,
 ) -> None:
     """See how the scheduler fills a fleet: speed, packing, fairness, failures with their reasons."""
     from kilonova.cli.simulate_fleet import Asked, run
     from kilonova.cli.terminal import Terminal
 
-    asked = Asked(hosts=hosts, servers=servers, arrival=arrival, lifetime=lifetime, seed=seed, trace=trace, plot=plot)
-    run(asked, Terminal(json_output=json_output), json_output=json_output)
+    asked = Asked(
+        hosts=hosts,
+        servers=servers,
+        arrival=arrival,
+        lifetime=lifetime,
+        seed=seed,
+        trace=trace,
+        plot=plot,
+        full=full,
+    )
+    raise typer.Exit(run(asked, Terminal(json_output=json_output), json_output=json_output))
 
 
 @guest_app.command("build", epilog="Example: sudo kilonova guest build --refresh")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kilonova.model.errors import Misconfigured
+from kilonova.simulation.fleet.full import FullyPlayed
 from kilonova.simulation.fleet.play import Played, Sample
 
 _REASONS = 8
@@ -62,6 +63,45 @@ def lines(played: Played) -> Iterator[str]:
         f"p99 {clock['p99_ms']:g} ms; fairness between projects {found['fairness']:.3f}"
     )
     yield f"same seed, same decisions: {found['digest']}"
+
+
+def full_figures(played: FullyPlayed) -> dict[str, Any]:
+    """The same of a whole control plane. Waits are virtual seconds from POST to ACTIVE, and the seed's."""
+    waits = played.waits or [0.0]
+    return {
+        "hosts": played.hosts,
+        "asked": played.asked,
+        "active": played.active,
+        "failed": played.failed,
+        "reasons": {**played.reasons, **played.refused},
+        "breaches": played.breaches,
+        "wait_median_s": round(waits[len(waits) // 2], 3),
+        "wait_p99_s": round(waits[int(len(waits) * 0.99)], 3),
+        "virtual_s": round(played.virtual, 3),
+        "timing": {
+            "cpu_ms_per_server": round(played.seconds / max(played.asked, 1) * 1000, 2),
+            "servers_per_cpu_s": round(played.asked / played.seconds, 1) if played.seconds else 0.0,
+        },
+    }
+
+
+def full_lines(played: FullyPlayed) -> Iterator[str]:
+    """The table of a whole control plane."""
+    found = full_figures(played)
+    yield (
+        f"{found['active']:,} of {found['asked']:,} servers became ACTIVE on {found['hosts']:,} hosts, "
+        f"{found['failed']:,} failed; others were deleted on their way"
+    )
+    for reason, count in list(found["reasons"].items())[:_REASONS]:
+        yield f"    {count:>9,}  {reason}"
+    for breach in found["breaches"][:_REASONS]:
+        yield f"    a rule is broken: {breach}"
+    yield f"POST to ACTIVE in virtual time: median {found['wait_median_s']:g} s, p99 {found['wait_p99_s']:g} s"
+    clock = found["timing"]
+    yield (
+        f"{clock['servers_per_cpu_s']:,.0f} servers/s of one core, {clock['cpu_ms_per_server']:g} CPU-ms each, all services "
+        "and every host's heartbeats included"
+    )
 
 
 def draw(played: Played, path: Path) -> None:
