@@ -75,6 +75,8 @@ BODIES: dict[str, Any] = {
     "POST /os-security-group-rules": {"security_group_rule": {"parent_group_id": UNKNOWN}},
     "POST /servers/{id}/action addFloatingIp": {"addFloatingIp": {"address": "192.0.2.1"}},
     "POST /servers/{id}/action removeFloatingIp": {"removeFloatingIp": {"address": "192.0.2.1"}},
+    "POST /servers/{id}/action addFixedIp": {"addFixedIp": {"networkId": UNKNOWN}},
+    "POST /servers/{id}/action removeFixedIp": {"removeFixedIp": {"address": "192.0.2.1"}},
     "POST /os-server-groups": {"server_group": {"name": "g", "policies": ["affinity"]}},
     "POST /flavors": {"flavor": {"name": "f", "ram": 64, "vcpus": 1, "disk": 1}},
     "PUT /flavors/{id}": {"flavor": {"description": "d"}},

@@ -91,3 +91,11 @@ class NetworkService(Protocol):
     async def remove_group(self, server_id: str, group_id: str) -> None:
         """Take a group off all of a server's ports. Raises ``NotFound`` if none carries it."""
         ...
+
+    async def add_address(self, server_id: str, network_id: str) -> None:
+        """One address more for a server's port on a network. Raises ``NotFound`` without one, ``Invalid`` if none is left."""
+        ...
+
+    async def remove_address(self, server_id: str, address: str) -> None:
+        """Take an address off a server's port. Raises ``Invalid`` if none has it, or a floating address stands for it."""
+        ...

@@ -19,7 +19,7 @@ from kilonova.model.errors import Conflict, Forbidden, Invalid, NotFound
 from kilonova.model.guest import Nic
 from kilonova.model.network import Network, Port
 from kilonova.model.server import Server
-from kilonova.network import allocation, server_groups, server_ports
+from kilonova.network import allocation, server_addresses, server_groups, server_ports
 from kilonova.network.addresses import holds, position_of, read_address
 from kilonova.network.default_group import NAME, default_group
 from kilonova.network.protocol import RequestedNic
@@ -123,6 +123,14 @@ class EmbeddedNetworks:
     async def remove_group(self, server_id: str, group_id: str) -> None:
         """Take a group off all of a server's ports. Raises ``NotFound`` if none carries it."""
         await self.database.run(server_groups.remove, server_id, group_id, self.clock.now())
+
+    async def add_address(self, server_id: str, network_id: str) -> None:
+        """One address more for a server's port on a network. Raises ``NotFound`` without one, ``Invalid`` if none is left."""
+        await self.database.run(server_addresses.add, server_id, network_id, self.clock.now())
+
+    async def remove_address(self, server_id: str, address: str) -> None:
+        """Take an address off a server's port. Raises ``Invalid`` if none has it, or a floating address stands for it."""
+        await self.database.run(server_addresses.remove, server_id, address, self.clock.now())
 
 
 def _bootstrap(connection: Connection, settings: NetworkSettings, project_id: str, now: int) -> None:
