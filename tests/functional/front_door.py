@@ -116,11 +116,15 @@ BODIES: dict[str, Any] = {
     "PUT /v2.0/routers/{id}/remove_router_interface": {"subnet_id": UNKNOWN},
     "POST /v2.0/floatingips": {"floatingip": {"floating_network_id": UNKNOWN}},
     "PUT /v2.0/floatingips/{id}": {"floatingip": {"port_id": None}},
+    "POST /v2.0/trunks": {"trunk": {"port_id": UNKNOWN}},
+    "PUT /v2.0/trunks/{id}": {"trunk": _SHORT},
+    "PUT /v2.0/trunks/{id}/add_subports": {"sub_ports": []},
+    "PUT /v2.0/trunks/{id}/remove_subports": {"sub_ports": []},
     "PUT /v2.0/quotas/{project_id}": {"quota": {"network": 5}},
     **{
         f"{method} /v2.0/{plural}/{{id}}/tags": {"tags": ["t"]}
         for method in ("PUT", "POST")
-        for plural in ("networks", "subnets", "ports", "routers", "floatingips", "security-groups")
+        for plural in ("networks", "subnets", "ports", "routers", "floatingips", "security-groups", "trunks")
     },
 }
 """A body that its schema lets pass, so that what stands behind the schema answers."""

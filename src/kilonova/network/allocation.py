@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.database import addresses as held
 from kilonova.database import networks as queries
-from kilonova.database import port_groups
+from kilonova.database import port_groups, trunks
 from kilonova.model.clock import Ids
 from kilonova.model.errors import Conflict, Invalid, NotFound, Stale
 from kilonova.model.guest import Nic
@@ -175,6 +175,7 @@ def bind(connection: Connection, ids: Ids, binding: Binding, requested: Sequence
             port, fresh = add_port(connection, ids, binding, segment, entry, index)
         elif port.host != binding.host:
             queries.update(connection, Port, port.id, {"host": binding.host})
+            trunks.follow(connection, port.id, host=binding.host, status=port.status)
         nics.append(_nic(connection, segments, port, fresh, entry.tag))
     if any(entry.port_id is not None for entry in requested):
         server_rows.tell_groups(connection, binding.server_id)  # nobody knew them before: they came with the ports
@@ -248,6 +249,7 @@ def attach_port(connection: Connection, binding: Binding, port_id: str, index: i
         "status": "ACTIVE",
     }
     attached = queries.update(connection, Port, port_id, changes)
+    trunks.follow(connection, port_id, host=binding.host, status="ACTIVE")
     assert attached is not None
     return attached
 
