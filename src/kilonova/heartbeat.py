@@ -52,6 +52,8 @@ class Heartbeat:
                 await self.once()
             except Unavailable as error:
                 log.warning("heartbeat not written", error=error.message)
+            except Exception:
+                log.exception("heartbeat failed; the next one tries again")
 
     async def goodbye(self) -> None:
         """Say that they stop in good order."""

@@ -4,7 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import Connection
 
+from kilonova.conductor.due import Due
 from kilonova.messaging.bus import BusUnavailable, CallTimeout
 from kilonova.messaging.contract import BeginStep, HostReport, Message
 from tests.simulation.world import Client, World, nothing_left, until_running
@@ -164,3 +166,24 @@ async def test_a_conductor_with_too_much_to_do_is_waited_for(
     path = f"/servers/{server_id}/os-instance-actions/{action['request_id']}"
     shown = (await client("GET", path, token="admin")).json()["instanceAction"]
     assert "sweep.reschedule" not in [event["event"] for event in shown["events"]]
+
+
+async def test_a_sweep_that_a_bug_breaks_off_is_begun_anew(
+    world: World, client: Client, road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row that nobody foresaw must not keep every other late action from its remedy."""
+    broken = []
+    look = Due._look
+
+    def breaking(due: Due, connection: Connection, now: int) -> list[Any]:
+        if len(broken) < 2:
+            broken.append(now)
+            raise ZeroDivisionError("a bug")
+        return look(due, connection, now)
+
+    monkeypatch.setattr(Due, "_look", breaking)
+    road.broken = True
+    server_id = await client.boot()
+    road.broken = False
+    await until_settled(world, client, server_id)
+    assert len(broken) == 2

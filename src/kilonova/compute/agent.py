@@ -98,6 +98,8 @@ class Agent:
         self._tasks: list[asyncio.Task[None]] = []
         self._resumed: set[asyncio.Task[None]] = set()
         self._draining = False
+        self.broken: set[str] = set()
+        """What of its rounds ended in an error nobody foresaw: each is a bug."""
 
     # --- life ------------------------------------------------------------------------------------------------
 
@@ -254,6 +256,13 @@ class Agent:
                 )
                 if silent > self._lease:
                     self._stop_unconfirmed()
+            except Exception:
+                self._break("heartbeat")
+
+    def _break(self, what: str) -> None:
+        """An error nobody foresaw, which is a bug: a host that stopped reporting for it would lose its servers to others."""
+        self.broken.add(what)
+        log.exception("broken off; the next round begins anew", what=what, host=self.host)
 
     def _compare_soon(self) -> None:
         """Heard again after a silence: meanwhile servers may have been deleted or moved without asking this host."""
@@ -312,6 +321,8 @@ class Agent:
             except KilonovaError as error:
                 log.warning("reconcile put off", host=self.host, error=error.message)
                 self._unsure = True
+            except Exception:
+                self._break("reconcile")
 
     async def _watch(self) -> None:
         async for server_id, state in self.driver.events():
@@ -319,3 +330,5 @@ class Agent:
                 await self._reconciler.guest_changed(server_id, state)
             except KilonovaError as error:
                 log.warning("guest's change not reported; reconcile finds it", server=server_id, error=error.message)
+            except Exception:
+                self._break("guest's change")

@@ -50,6 +50,8 @@ class Sweep:
         self._host = host
         self._config = config
         self._down_after = membership_config.down_after
+        self.broken = 0
+        """Sweeps that ended in an error nobody foresaw: each is a bug."""
         self._blind_until = 0.0
         self._tidy = tidy
         self._ask_for_due = ask_for_due
@@ -57,7 +59,7 @@ class Sweep:
         self._dispatch = int(config.dispatch * 1_000_000)
 
     async def run(self) -> None:
-        """Sweep for ever; a database that is away is waited for."""
+        """Sweep for ever; a database that is away is waited for, and one action that breaks a sweep keeps none from the next."""
         while True:
             await self._clock.sleep(self._config.sweep_interval)
             try:
@@ -65,6 +67,9 @@ class Sweep:
             except Unavailable as error:
                 self.distrust()
                 log.warning("sweep put off", error=error.message)
+            except Exception:
+                self.broken += 1
+                log.exception("sweep broken off; the next one begins anew", host=self._host)
 
     def distrust(self) -> None:
         """We, or the database, or the broker were away: that hosts were silent says nothing until they had time to report."""

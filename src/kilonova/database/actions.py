@@ -15,6 +15,7 @@ _a = actions.c
 _COLUMNS = [
     column for column in actions.columns if column.name in {field.name for field in msgspec.structs.fields(Action)}
 ]
+_NAMES = [column.name for column in _COLUMNS]
 _SELECT = sa.select(*_COLUMNS)
 _BY_ID = _SELECT.where(_a.id == sa.bindparam("action_id"))
 _OF_SERVER = _SELECT.where(_a.server_id == sa.bindparam("of_server")).order_by(_a.started_at.desc(), _a.seq.desc())
@@ -23,6 +24,25 @@ _LATE = (
     _SELECT.where(_a.lease_until < sa.bindparam("now"))
     .order_by(_a.lease_until)
     .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_OPEN_ON_HOST = _SELECT.where(_a.on_host == sa.bindparam("of_host"), _a.lease_until.is_not(None))
+_OF_REQUEST = _SELECT.where(_a.request_id == sa.bindparam("of_request")).order_by(_a.seq)
+_IMAGES_NOT_MADE = sa.select(_a.input).where(
+    _a.server_id == sa.bindparam("of_server"),
+    _a.kind.in_(("createImage", "createBackup", "shelve")),
+    _a.state.in_((ActionState.FAILED, ActionState.UNDONE)),
+)
+_HELD_BY = sa.and_(
+    _a.id.in_(sa.bindparam("these", expanding=True)),
+    _a.state == ActionState.RUNNING,
+    _a.owner == sa.bindparam("of_owner"),
+)
+_HELD = sa.select(_a.id, _a.epoch).where(_HELD_BY)
+_RENEW = actions.update().where(_HELD_BY).values(lease_until=sa.bindparam("until"))
+_EXPIRE = (
+    actions.update()
+    .where(_a.id == sa.bindparam("the_action"), _a.state == ActionState.PENDING)
+    .values(lease_until=sa.bindparam("until"))
 )
 _INSERT = actions.insert()
 _INSERT_EVENTS = action_events.insert()
@@ -79,12 +99,16 @@ def insert(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
 def find(connection: Connection, action_id: str) -> Action | None:
     """One action, or None."""
     row = connection.execute(_BY_ID, {"action_id": action_id}).first()
-    return None if row is None else Action(**row._mapping)
+    return None if row is None else _action(row)
+
+
+def _action(row: sa.Row[Any]) -> Action:
+    return Action(**dict(zip(_NAMES, row, strict=True)))
 
 
 def of_server(connection: Connection, server_id: str) -> list[Action]:
     """All actions of a server, the newest first."""
-    return [Action(**row._mapping) for row in connection.execute(_OF_SERVER, {"of_server": server_id})]
+    return [_action(row) for row in connection.execute(_OF_SERVER, {"of_server": server_id})]
 
 
 def last_epoch(connection: Connection, server_id: str) -> int:
@@ -95,29 +119,23 @@ def last_epoch(connection: Connection, server_id: str) -> int:
 
 def images_not_made(connection: Connection, server_id: str) -> list[dict[str, Any]]:
     """What actions on a server that did not succeed may have left: images (``image.protocol.NewImage`` as plain data)."""
-    query = sa.select(_a.input).where(
-        _a.server_id == server_id,
-        _a.kind.in_(("createImage", "createBackup", "shelve")),
-        _a.state.in_((ActionState.FAILED, ActionState.UNDONE)),
-    )
-    return [row.input["image"] for row in connection.execute(query)]
+    found = connection.execute(_IMAGES_NOT_MADE, {"of_server": server_id})
+    return [row.input["image"] for row in found]
 
 
 def of_request(connection: Connection, request_id: str) -> list[Action]:
     """The actions one request asked for (several, when it made several servers)."""
-    found = connection.execute(_SELECT.where(_a.request_id == request_id).order_by(_a.seq))
-    return [Action(**row._mapping) for row in found]
+    return [_action(row) for row in connection.execute(_OF_REQUEST, {"of_request": request_id})]
 
 
 def late(connection: Connection, now: int, most: int) -> list[Action]:
     """Actions whose lease has run out, the latest first."""
-    return [Action(**row._mapping) for row in connection.execute(_LATE, {"now": now, "most": most})]
+    return [_action(row) for row in connection.execute(_LATE, {"now": now, "most": most})]
 
 
 def open_on_host(connection: Connection, host: str) -> list[Action]:
     """Unfinished actions whose step is the host's to perform."""
-    query = _SELECT.where(_a.on_host == host, _a.lease_until.is_not(None))
-    return [Action(**row._mapping) for row in connection.execute(query)]
+    return [_action(row) for row in connection.execute(_OPEN_ON_HOST, {"of_host": host})]
 
 
 def change(
@@ -161,9 +179,7 @@ def change(
 
 def expire(connection: Connection, action_id: str, now: int) -> None:
     """What a pending step was waiting for will not come: it is late again at once."""
-    connection.execute(
-        actions.update().where(_a.id == action_id, _a.state == ActionState.PENDING).values(lease_until=now - 1)
-    )
+    connection.execute(_EXPIRE, {"the_action": action_id, "until": now - 1})
 
 
 def renew(connection: Connection, host: str, running: Sequence[tuple[str, int]], until: int) -> list[str]:
@@ -171,21 +187,10 @@ def renew(connection: Connection, host: str, running: Sequence[tuple[str, int]],
     if not running:
         return []
     wanted = dict(running)
-    held = {
-        row.id: row.epoch
-        for row in connection.execute(
-            sa.select(_a.id, _a.epoch).where(
-                _a.id.in_(list(wanted)), _a.state == ActionState.RUNNING, _a.owner == host
-            )
-        )
-    }
+    held = dict(connection.execute(_HELD, {"these": list(wanted), "of_owner": host}).tuples().all())
     mine = [action_id for action_id, epoch in wanted.items() if held.get(action_id) == epoch]
     if mine:
-        connection.execute(
-            actions.update()
-            .where(_a.id.in_(mine), _a.state == ActionState.RUNNING, _a.owner == host)
-            .values(lease_until=until)
-        )
+        connection.execute(_RENEW, {"these": mine, "of_owner": host, "until": until})
     return [action_id for action_id in wanted if action_id not in mine]
 
 

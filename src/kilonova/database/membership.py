@@ -25,6 +25,7 @@ _BEAT = (
     )
     .values(last_seen_at=sa.bindparam("now"), stopped_at=None)
 )
+_DESCRIBE = hosts.update().where(hosts.c.host == sa.bindparam("of_host"))
 _HOSTS = sa.select(hosts).order_by(hosts.c.id)
 _ONE_HOST = sa.select(hosts).where(hosts.c.host == sa.bindparam("of_host"))
 
@@ -130,7 +131,7 @@ def find_host(connection: Connection, host: str) -> Host | None:
 
 def describe_host(connection: Connection, host: str, *, uuid: str, now: int, values: dict[str, Any]) -> None:
     """Write down what a machine has; what is claimed of it stays."""
-    changed = connection.execute(hosts.update().where(hosts.c.host == host).values(**values, updated_at=now))
+    changed = connection.execute(_DESCRIBE, {"of_host": host, "updated_at": now, **values})
     if changed.rowcount == 1:
         return
     connection.execute(

@@ -22,6 +22,16 @@ _BY_NUMBER = sa.select(table).where(_m.id == sa.bindparam("number"), _m.server_i
 _BY_ACTION = sa.select(table).where(_m.action_id == sa.bindparam("of_action")).order_by(_m.id)
 _BY_UUID = sa.select(table).where(_m.uuid == sa.bindparam("of_uuid"))
 _FLAVOR_NUMBER = sa.select(flavors.c.id).where(flavors.c.flavorid == sa.bindparam("of_flavor"))
+_LEFT_BEHIND = (
+    table.update()
+    .where(
+        _m.source_compute == sa.bindparam("of_host"),
+        _m.migration_type == str(MigrationType.EVACUATION),
+        _m.status == str(MigrationStatus.DONE),
+        _m.server_id.not_in(sa.bindparam("guests", expanding=True)),
+    )
+    .values(status=str(MigrationStatus.COMPLETED), updated_at=sa.bindparam("now"))
+)
 
 
 def insert(
@@ -103,13 +113,7 @@ def abandon(connection: Connection, server_id: str, now: int) -> None:
 
 def left_behind(connection: Connection, host: str, guests: Sequence[str], now: int) -> None:
     """Evacuations from a host that is back are complete once it has none of their guests any more."""
-    statement = table.update().where(
-        _m.source_compute == host,
-        _m.migration_type == str(MigrationType.EVACUATION),
-        _m.status == str(MigrationStatus.DONE),
-        _m.server_id.not_in(guests),
-    )
-    connection.execute(statement.values(status=str(MigrationStatus.COMPLETED), updated_at=now))
+    connection.execute(_LEFT_BEHIND, {"of_host": host, "guests": list(guests), "now": now})
 
 
 def latest(connection: Connection, server_id: str, *within: MigrationStatus) -> Migration | None:

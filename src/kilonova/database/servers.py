@@ -15,6 +15,8 @@ _s = servers.c
 _COLUMNS = tuple(servers.columns.keys())
 _BY_ID = sa.select(servers).where(_s.id == sa.bindparam("server_id"))
 _ON_HOST = sa.select(servers).where(_s.host == sa.bindparam("on_host"), _s.deleted_at.is_(None))
+_MOST = sa.bindparam("most", type_=sa.Integer)
+_LIVE = _s.deleted_at.is_(None)
 _STRANDED = (
     sa.select(_s.id, _s.addresses)
     .where(
@@ -24,9 +26,47 @@ _STRANDED = (
         _s.action_id.is_(None),
         sa.func.length(sa.cast(_s.addresses, sa.Text)) > len("[]"),
     )
-    .limit(sa.bindparam("most", type_=sa.Integer))
+    .limit(_MOST)
 )
-_LIVE = _s.deleted_at.is_(None)
+_WITH_CLAIMS_ON = (
+    sa.select(servers)
+    .where(
+        _LIVE,
+        sa.or_(
+            _s.host == sa.bindparam("on_host"),
+            _s.id.in_(sa.select(allocations.c.server_id).where(allocations.c.host == sa.bindparam("on_host"))),
+        ),
+    )
+    .order_by(_s.seq)
+)
+_RECLAIMABLE = (
+    sa.select(servers)
+    .where(
+        _s.soft_deleted_at < sa.bindparam("before"),
+        _s.vm_state == str(VmState.SOFT_DELETED),
+        _s.action_id.is_(None),
+    )
+    .order_by(_s.soft_deleted_at)
+    .limit(_MOST)
+)
+_UNCONFIRMED = (
+    sa.select(servers).where(_s.vm_state == str(VmState.RESIZED), _s.action_id.is_(None), _LIVE).order_by(_s.seq)
+)
+_LAST_ACTION_ENDED = (
+    sa.select(sa.func.max(actions.c.finished_at)).where(actions.c.server_id == _s.id).scalar_subquery()
+)
+_TO_OFFLOAD = (
+    sa.select(servers)
+    .where(
+        _s.vm_state == str(VmState.SHELVED),
+        _s.action_id.is_(None),
+        _s.host.is_not(None),
+        _LIVE,
+        sa.bindparam("before") >= _LAST_ACTION_ENDED,
+    )
+    .order_by(_s.seq)
+    .limit(_MOST)
+)
 _UPDATES: dict[tuple[str, ...], sa.Update] = {}
 
 
@@ -58,9 +98,7 @@ def on_host(connection: Connection, host: str) -> list[Server]:
 
 def with_claims_on(connection: Connection, host: str) -> list[Server]:
     """The servers that may have a guest on a host: those that belong there, and those that a move brings or takes from there."""
-    claimed = sa.select(allocations.c.server_id).where(allocations.c.host == host)
-    query = sa.select(servers).where(_s.deleted_at.is_(None), sa.or_(_s.host == host, _s.id.in_(claimed)))
-    return [Server(**row._mapping) for row in connection.execute(query.order_by(_s.seq))]
+    return [_server(row) for row in connection.execute(_WITH_CLAIMS_ON, {"on_host": host})]
 
 
 def stranded(connection: Connection, most: int) -> list[str]:
@@ -70,27 +108,20 @@ def stranded(connection: Connection, most: int) -> list[str]:
 
 def reclaimable(connection: Connection, before: int, most: int) -> list[Server]:
     """Servers that were soft-deleted before a moment and that nothing changes now, the oldest first."""
-    query = sa.select(servers).where(
-        _s.soft_deleted_at < before, _s.vm_state == str(VmState.SOFT_DELETED), _s.action_id.is_(None)
-    )
-    rows = connection.execute(query.order_by(_s.soft_deleted_at).limit(most))
-    return [Server(**row._mapping) for row in rows]
+    rows = connection.execute(_RECLAIMABLE, {"before": before, "most": most})
+    return [_server(row) for row in rows]
 
 
 def unconfirmed(connection: Connection, before: int, most: int) -> list[Server]:
     """Servers that were moved before a moment, await confirmation, and that nothing changes now."""
-    query = sa.select(servers).where(_s.vm_state == str(VmState.RESIZED), _s.action_id.is_(None), _LIVE)
-    found = (Server(**row._mapping) for row in connection.execute(query.order_by(_s.seq)))
+    found = (_server(row) for row in connection.execute(_UNCONFIRMED))
     return [server for server in found if (server.resized_from or {}).get("since", before + 1) <= before][:most]
 
 
 def to_offload(connection: Connection, before: int, most: int) -> list[Server]:
     """Shelved servers that are still on a host, that nothing changes now, and whose last action ended before a moment."""
-    last = sa.select(sa.func.max(actions.c.finished_at)).where(actions.c.server_id == _s.id).scalar_subquery()
-    query = sa.select(servers).where(
-        _s.vm_state == str(VmState.SHELVED), _s.action_id.is_(None), _s.host.is_not(None), _LIVE, last <= before
-    )
-    return [Server(**row._mapping) for row in connection.execute(query.order_by(_s.seq).limit(most))]
+    rows = connection.execute(_TO_OFFLOAD, {"before": before, "most": most})
+    return [_server(row) for row in rows]
 
 
 def forget_addresses(connection: Connection, server_id: str) -> None:

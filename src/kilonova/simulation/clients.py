@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute import (
@@ -66,6 +66,7 @@ async def _abort(cloud: Deployment, call: Call) -> Reply:
     return await server_migrations.abort(cloud, call)
 
 
+_NAMED = select(table.c.id, table.c.host).where(table.c.name == bindparam("of_name")).order_by(table.c.seq)
 _HANDLERS: dict[str, Callable[[Deployment, Call], Awaitable[Reply]]] = {
     "create": servers.create,
     "delete": servers.delete,
@@ -151,10 +152,11 @@ class Clients:
             return [""]
 
         def named(connection: Connection) -> list[str]:
-            query = select(table.c.id).where(table.c.name == f"s{operation.slot}").order_by(table.c.seq)
+            found = connection.execute(_NAMED, {"of_name": f"s{operation.slot}"})
             if operation.kind == "evacuate":  # an operator fences a host before moving what is on it
-                query = query.where(table.c.host.in_(self._powerless()))
-            return [str(row.id) for row in connection.execute(query)]
+                powerless = self._powerless()
+                return [str(row.id) for row in found if row.host in powerless]
+            return [str(row.id) for row in found]
 
         return await self._look(named)
 

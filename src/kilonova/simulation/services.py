@@ -62,7 +62,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """A service that runs: how it stops in good order, and which of its tasks must never end by themselves."""
+    """A service that runs: how it stops in good order, and which of its tasks ended, or broke, by themselves."""
 
     drain: Callable[[], Awaitable[None]]
     deployment: Deployment | None = None
@@ -117,7 +117,7 @@ async def start_conductor(around: Surroundings) -> Service:
 
     def pulse() -> list[str]:
         sweeping = conductor._sweeping
-        return ["sweep"] if sweeping is None or sweeping.done() else []
+        return ["sweep"] if sweeping is None or sweeping.done() or conductor.sweep.broken else []
 
     return Service(drain=lambda: conductor.drain(5.0), pulse=pulse)
 
@@ -139,7 +139,7 @@ async def start_compute(around: Surroundings, driver: Driver) -> Service:
     await agent.start()
 
     def pulse() -> list[str]:
-        return [task.get_name() for task in agent._tasks if task.done()]
+        return [*agent.broken, *(task.get_name() for task in agent._tasks if task.done())]
 
     return Service(drain=lambda: agent.drain(5.0), pulse=pulse)
 

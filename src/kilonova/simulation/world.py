@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
@@ -32,6 +32,13 @@ QUIET_WITHIN = 150.0
 """Seconds after the last fault by which every accepted request must have ended."""
 
 _SETTLED = 9.0  # a little more than one round of reconcile: what is well must stay well
+_LAUNCHED = select(servers_table.c.launched_at, servers_table.c.host).where(
+    servers_table.c.id == bindparam("of_server")
+)
+_TO_COME = (
+    select(func.count()).select_from(actions).where(actions.c.lease_until.is_not(None)),
+    select(func.count()).select_from(servers_table).where(servers_table.c.soft_deleted_at.is_not(None)),
+)
 
 
 class World:
@@ -313,11 +320,7 @@ class World:
             )
         if first:
             self._first_instructions[guest] = host
-        row = self._storage.look(
-            lambda connection: connection.execute(
-                select(servers_table.c.launched_at, servers_table.c.host).where(servers_table.c.id == server_id)
-            ).first()
-        )
+        row = self._storage.look(lambda connection: connection.execute(_LAUNCHED, {"of_server": server_id}).first())
         if row is None or row.launched_at is None or row.host not in (host, None):
             self._find("unconfirmed", server_id, f"it runs on {host} before the database has confirmed it")
 
@@ -358,9 +361,7 @@ class World:
 
 def _to_come(connection: Connection) -> int:
     """Open actions, and soft-deleted servers that are to be reclaimed."""
-    open_actions = select(func.count()).select_from(actions).where(actions.c.lease_until.is_not(None))
-    put_away = select(func.count()).select_from(servers_table).where(servers_table.c.soft_deleted_at.is_not(None))
-    return sum(int(connection.execute(query).scalar() or 0) for query in (open_actions, put_away))
+    return sum(int(connection.execute(query).scalar() or 0) for query in _TO_COME)
 
 
 async def _answered(work: Awaitable[Reply], answer: asyncio.Future[Reply]) -> None:
