@@ -187,7 +187,7 @@ def renew(connection: Connection, host: str, running: Sequence[tuple[str, int]],
     if not running:
         return []
     wanted = dict(running)
-    held = dict(connection.execute(_HELD, {"these": list(wanted), "of_owner": host}).tuples().all())
+    held = {row[0]: row[1] for row in connection.execute(_HELD, {"these": list(wanted), "of_owner": host})}
     mine = [action_id for action_id, epoch in wanted.items() if held.get(action_id) == epoch]
     if mine:
         connection.execute(_RENEW, {"these": mine, "of_owner": host, "until": until})
