@@ -58,6 +58,12 @@ def compare(novas: list[dict[str, Any]], ours: list[dict[str, Any]], judgement: 
     return found
 
 
+def missing(novas: list[dict[str, Any]], ours: list[dict[str, Any]]) -> set[str]:
+    """The names of Nova's operations that are not in our route table."""
+    there = _offered(ours)
+    return {nova["name"] for nova in novas if not nova["removed"] and _key(nova) not in there}
+
+
 def dead(novas: list[dict[str, Any]], judgement: Judgement) -> tuple[int, int]:
     """How many operations Nova has buried, and how many of them answer here as they do there."""
     buried = [nova["name"] for nova in novas if nova["removed"]]
