@@ -11,7 +11,7 @@ from pathlib import Path
 from kilonova.api.table import compute_routes, policy_defaults
 from kilonova.cli import api_report
 from tests.conformance import kept, report, shapes, suites, tempest
-from tests.conformance.coverage import MISSING, WORKS, compare, dead
+from tests.conformance.coverage import MISSING, REFUSED, WORKS, compare, dead
 from tests.conformance.judged_cloud import ROOT, JudgedCloud
 from tests.conformance.judgement import ask, judge
 from tests.conformance.kept import Suites
@@ -64,11 +64,11 @@ def assemble(directories: Sequence[Path]) -> bool:
         )
     )
     for operation in operations:
-        if operation.state not in (WORKS, MISSING):
+        if operation.state not in (WORKS, REFUSED, MISSING):
             print(f"  {operation.state}: {operation.name}: {'; '.join(operation.reasons)}")
     print(f"{report.FILE.relative_to(ROOT)} is written")
     failed = any(one.state == "failed" for _, outcomes in left.suites for one in outcomes)
-    return failed or bool(policy) or any(operation.state != WORKS for operation in operations)
+    return failed or bool(policy) or any(operation.state not in (WORKS, REFUSED) for operation in operations)
 
 
 def record_own_tests(directory: Path, seconds: float) -> bool:

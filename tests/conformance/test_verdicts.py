@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance import report
-from tests.conformance.coverage import DIFFERS, MISSING, UNTRIED, WORKS, compare, dead, missing
+from tests.conformance.coverage import DIFFERS, MISSING, REFUSED, UNTRIED, WORKS, compare, dead, missing
 from tests.conformance.gaps import excused
 from tests.conformance.judgement import Judgement
 from tests.conformance.kept import Kept, fingerprint, keep, read
@@ -70,6 +70,16 @@ def test_what_becomes_of_operations() -> None:
     assert found[2].reasons == ["here it is there from 2.1 to 2.104"]
     assert found[4].reasons == ["there are no volumes yet"]
     assert dead(novas, judgement) == (2, 1)
+
+
+def test_an_operation_that_nova_refuses_too() -> None:
+    novas = [_nova("/os-hosts/{id}/reboot"), _nova("/os-hosts/{id}/startup"), _nova("/untried")]
+    ours = [_ours("/os-hosts/{id}/reboot"), _ours("/os-hosts/{id}/startup"), _ours("/untried")]
+    refusals = {"GET /os-hosts/{id}/reboot 501": 1, "GET /os-hosts/{id}/startup 403": 1, "GET /untried 501": 1}
+    judgement = Judgement(calls={}, good={}, violations=[], known=0, refusals=refusals)
+    found = compare(novas, ours, judgement)
+    assert [operation.state for operation in found] == [REFUSED, UNTRIED, UNTRIED]
+    assert found[0].reasons[0].startswith("501: ")
 
 
 def test_the_report_reads_the_same_after_each_run(tmp_path: Path) -> None:
