@@ -33,9 +33,27 @@ GAPS = (
         reason="Tempest asks for a hypervisor's statistics and uptime by themselves, which Nova has only up to 2.87",
     ),
     Gap(
-        tests=r"^openstack\..*\.cloud\.test_compute\.",
-        failure=r"Service 'block-storage' is disabled",
-        reason="its clean-up looks for volumes, and there is no block-storage service",
+        since=92,
+        tests=r"^tempest\..*\.test_keypairs_v22\.",
+        failure=r'"public_key" is a required property',
+        reason="Tempest has a key pair made without a public key, which Nova does up to 2.91",
+    ),
+    Gap(
+        since=100,
+        tests=r"^tempest\..*\.test_server_tags\.",
+        failure=r"'tempest\.lib\.api_schema\.response\.compute\.v2_\d+\.servers' has no attribute",
+        reason="Tempest's schemas of servers from 2.100 on lack those of tags, which its client asks them for",
+    ),
+    Gap(
+        since=102,
+        tests=r"^tempest\..*\.test_flavors",
+        failure=r"'rxtx_factor'",
+        reason="Tempest gives flavors an rxtx_factor, which Nova has up to 2.101",
+    ),
+    Gap(
+        tests=r"^(openstack|novaclient|openstackclient)\.",
+        failure=r"Service 'block-storage' is disabled|there is no volume service in this cloud",
+        reason="the test or its clean-up needs volumes, and there is no block-storage service",
     ),
 )
 
