@@ -149,6 +149,23 @@ async def test_what_nova_refuses_for_its_shape_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        ("x" * 256, f"Invalid input for field/attribute description. Value: {'x' * 256}. '{'x' * 256}' is too long"),
+        (7, "Invalid input for field/attribute description. Value: 7. "),
+        (["secret"], "Invalid input for field/attribute description. ["),
+        ("y" * 1000, "Invalid input for field/attribute description. "),
+    ],
+)
+async def test_a_refusal_is_worded_as_clients_know_it(tmp_path: Path, description: Any, message: str) -> None:
+    async with front_door(tmp_path) as door:
+        server = (await things(door))["server"]
+        answer = await ask(door, "member", f"PUT /servers/{server}", 19, {"server": {"description": description}})
+        told = answer.json()["badRequest"]["message"]
+        assert answer.status_code == 400 and told.startswith(message) and len(told) < 700
+
+
+@pytest.mark.parametrize(
     ("version", "of"),
     [(63, {"trusted_image_certificates": ["one"]}), (63, {"min_count": 2**31}), (63, {"min_count": "9" * 30})],
 )
