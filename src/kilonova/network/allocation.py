@@ -145,7 +145,8 @@ def free_mac(connection: Connection, network_id: str, ids: Ids) -> str:
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):
-    """For whom ports are bound, and what a port without a network means."""
+    """For whom ports are bound, and what a port without a network means. ``external``: an administrator asks, who may put a card on
+    an external network."""
 
     server_id: str
     project_id: str
@@ -153,6 +154,7 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     zone: str = "nova"
     default_network: str
     now: int
+    external: bool = False
 
 
 def bind(connection: Connection, ids: Ids, binding: Binding, requested: Sequence[RequestedNic]) -> list[Nic]:

@@ -70,10 +70,12 @@ class NetworkService(Protocol):
         wanted: RequestedNic,
         port_id: str,
         *,
+        external: bool,
         admit: Callable[[Connection], Server],
         confirm: Callable[[Connection, Server, Nic], T],
     ) -> T:
         """One more port for the server that ``admit`` returns; ``port_id`` is the new one's id unless one is asked for.
+        ``external``: it may be on an external network, as an administrator asks.
 
         What ``confirm`` makes of it is returned. All is one transaction where the network service is embedded. Raises as
         Nova's ``os-interface`` does.

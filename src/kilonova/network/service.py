@@ -7,6 +7,7 @@ transaction. Fails with ``Conflict`` when no address is left, ``NotFound`` for w
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy.engine import Connection
 
 from kilonova.database import addresses as held
@@ -93,22 +94,25 @@ class EmbeddedNetworks:
         wanted: RequestedNic,
         port_id: str,
         *,
+        external: bool,
         admit: Callable[[Connection], Server],
         confirm: Callable[[Connection, Server, Nic], T],
     ) -> T:
         """One more port for the server that ``admit`` returns, all in one transaction with what ``confirm`` does."""
-        return await self.database.run(self._attach, wanted, port_id, admit, confirm)
+        return await self.database.run(self._attach, wanted, port_id, external, admit, confirm)
 
     def _attach(
         self,
         connection: Connection,
         wanted: RequestedNic,
         port_id: str,
+        external: bool,
         admit: Callable[[Connection], Server],
         confirm: Callable[[Connection, Server, Nic], T],
     ) -> T:
         server = admit(connection)
         binding = self.binding(server.id, server.project_id, server.host or "")
+        binding = msgspec.structs.replace(binding, external=external)
         nic = server_ports.attach(connection, self.ids, binding, wanted, port_id)
         return confirm(connection, server, nic)
 
