@@ -145,8 +145,10 @@ def free_mac(connection: Connection, network_id: str, ids: Ids) -> str:
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):
-    """For whom ports are bound, and what a port without a network means. ``external``: an administrator asks, who may put a card on
-    an external network."""
+    """For whom ports are bound, and what a port without a network means.
+
+    ``external``: a new port may be on an external network, as an administrator asks for it.
+    """
 
     server_id: str
     project_id: str
