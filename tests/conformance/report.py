@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conformance.coverage import MISSING, STATES, Operation
+from tests.conformance.gaps import DECIDED
 from tests.conformance.judged_cloud import ROOT
 from tests.conformance.judgement import Judgement
 from tests.conformance.kept import Kept
@@ -142,7 +143,10 @@ def _failures(suites: list[tuple[str, list[Outcome]]]) -> Iterator[str]:
         yield f"### {title}"
         yield ""
         for reason, tests in _by_reason(outcomes):
-            yield f"- {len(tests)}: {reason}: {', '.join(f'`{test}`' for test in tests[:4])}{' …' if len(tests) > 4 else ''}"
+            meant = {DECIDED[test] for test in tests if test in DECIDED}
+            why = "".join(f" -- meant: {text}" for text in sorted(meant))
+            names = ", ".join(f"`{test}`" for test in tests[:4])
+            yield f"- {len(tests)}: {reason}: {names}{' …' if len(tests) > 4 else ''}{why}"
         yield ""
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.conformance import report
 from tests.conformance.coverage import DIFFERS, MISSING, REFUSED, UNTRIED, WORKS, compare, dead, missing
-from tests.conformance.gaps import excused
+from tests.conformance.gaps import DECIDED, excused
 from tests.conformance.judgement import Judgement
 from tests.conformance.kept import Kept, fingerprint, keep, read
 from tests.conformance.oracle.samples import fitting, wronged
@@ -70,6 +70,20 @@ def test_what_becomes_of_operations() -> None:
     assert found[2].reasons == ["here it is there from 2.1 to 2.104"]
     assert found[4].reasons == ["there are no volumes yet"]
     assert dead(novas, judgement) == (2, 1)
+
+
+def test_a_failure_that_is_meant_says_why(tmp_path: Path) -> None:
+    ((test, why),) = DECIDED.items()
+    suites = [
+        ("novaclient", [Outcome(f"a.{test}", "failed", "128 == 128", 1.0), Outcome("a.B.c", "failed", "x", 1.0)])
+    ]
+    judgement = Judgement(calls={}, good={}, violations=[], known=0)
+    left = Kept(made_by=[], sources={"one", "two"}, recordings=[], suites=suites)
+    report.write(report.Run(left=left, judgement=judgement, operations=[], dead=(0, 0), policy=[]), tmp_path / "r.md")
+    written = (tmp_path / "r.md").read_text()
+    assert f"- 1: 128 == 128: `{test}` -- meant: {why}" in written
+    assert "- 1: x: `B.c`\n" in written
+    assert "Not all on one state of the source: one, two" in written
 
 
 def test_an_operation_that_nova_refuses_too() -> None:
