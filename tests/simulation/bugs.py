@@ -6,6 +6,7 @@ within which the simulator must find each (about three times what it needed when
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -17,7 +18,20 @@ from kilonova.api.compute import servers as servers_api
 from kilonova.compute import agent, build, move, reconcile, step, workplace
 from kilonova.compute.operations import OPERATIONS
 from kilonova.conductor import hosts, snapshots, steps, sweep
-from kilonova.database import actions, addresses, admission, engine, ledger, moves, outcomes, reset, servers, tables
+from kilonova.database import (
+    actions,
+    addresses,
+    admission,
+    engine,
+    ledger,
+    moves,
+    outcomes,
+    outgoing,
+    reset,
+    servers,
+    tables,
+    topologies,
+)
 from kilonova.database.outgoing import quota_of
 from kilonova.hypervisor.fake.driver import FakeDriver
 from kilonova.model.action import ActionState
@@ -25,9 +39,10 @@ from kilonova.model.clock import Random
 from kilonova.model.errors import Stale, Unavailable
 from kilonova.model.guest import GuestState
 from kilonova.model.server import PowerState
+from kilonova.model.topology.given import TopologyUse
 from kilonova.network.service import EmbeddedNetworks
 from kilonova.simulation import bus
-from kilonova.simulation.schedule import HOSTS, Fault, Schedule
+from kilonova.simulation.schedule import DEVICE, HOSTS, PINNED, Fault, Schedule
 
 Patch = pytest.MonkeyPatch
 
@@ -376,6 +391,44 @@ def a_reset_leaves_what_ran(patch: Patch) -> None:
     patch.setattr(reset, "ended_by_reset", lambda connection, server, now: None)
 
 
+def nobody_looks_what_is_given(patch: Patch) -> None:
+    """Processors and devices are given as if the host had given none before."""
+    take = topologies.take
+
+    def blind(*given: Any) -> Any:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(topologies, "_used", lambda connection, host: TopologyUse())
+            return take(*given)
+
+    patch.setattr(topologies, "take", blind)
+
+
+def what_is_given_back_counts_as_given(patch: Patch) -> None:
+    """Allocations go, and the host's sum stays."""
+    patch.setattr(ledger, "topologies", SimpleNamespace(count=lambda connection, host: None))
+
+
+def a_guest_moves_with_the_processors_it_had(patch: Patch) -> None:
+    """The destination is told what the source has given."""
+
+    def own(connection: Any, action: Any, server: Any) -> Any:
+        return topologies.given_to(connection, server.id, server.host, server.id)
+
+    patch.setattr(outgoing, "_given", own)
+
+
+def particular(schedule: Schedule) -> Schedule:
+    """A world in which servers want processors and devices of their own, and there is room."""
+    wanted = (PINNED, DEVICE)
+    operations = tuple(
+        msgspec.structs.replace(operation, flavor=wanted[operation.slot % 2])
+        if operation.kind in ("create", "grow")
+        else operation
+        for operation in schedule.operations
+    )
+    return msgspec.structs.replace(schedule, operations=operations, topology=True, quota=10, slots_of_host=8)
+
+
 def as_drawn(schedule: Schedule) -> Schedule:
     """Any world."""
     return schedule
@@ -471,4 +524,7 @@ BUGS: dict[Callable[[Patch], None], tuple[Callable[[Schedule], Schedule], int]] 
     a_guest_departs_and_runs_on: (as_drawn, 30),
     a_guest_arrives_and_runs_at_once: (as_drawn, 30),
     a_guest_is_handed_over_and_goes_on: (as_drawn, 30),
+    nobody_looks_what_is_given: (particular, 10),
+    what_is_given_back_counts_as_given: (particular, 10),
+    a_guest_moves_with_the_processors_it_had: (particular, 30),
 }

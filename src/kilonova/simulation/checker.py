@@ -7,12 +7,13 @@ from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from kilonova.database import checks
-from kilonova.database.tables import actions, ports, servers
+from kilonova.database.tables import actions, allocations, ports, servers
 from kilonova.model.action import ActionState
 from kilonova.model.finding import Finding
 from kilonova.model.guest import GuestState
 from kilonova.model.kinds.soft_delete import SOFT_DELETE
 from kilonova.model.server import Server, VmState
+from kilonova.model.topology.given import given_twice, read_given
 from kilonova.simulation.clients import Promise
 from kilonova.simulation.hypervisor import Machine
 from kilonova.simulation.images import Shelved
@@ -46,6 +47,7 @@ def check(connection: Connection, seen: Seen, now: int) -> list[Finding]:
         *_actions(connection),
         *_servers(rows, seen),
         *_guests(by_id, seen),
+        *_topologies(connection, seen),
         *_ports(connection, rows),
         *_images(connection, by_id, seen),
         *_promises(connection, by_id, seen),
@@ -125,6 +127,25 @@ def _guests(by_id: Mapping[str, Server], seen: Seen) -> Iterator[Finding]:
                 yield _finding(
                     "guest_elsewhere", server, f"a guest of it is {guest.state} on {host}, it is on {where}"
                 )
+
+
+def _topologies(connection: Connection, seen: Seen) -> Iterator[Finding]:
+    """What guests were told is what their servers' allocations say, and no two guests of a machine were told the same."""
+    given: dict[tuple[str, str], list[object]] = {}
+    for row in connection.execute(select(allocations.c.server_id, allocations.c.host, allocations.c.topology)):
+        told = None if row.topology is None else read_given(row.topology)
+        given.setdefault((row.server_id, row.host), []).append(told)
+    for host, machine in seen.machines.items():
+        guests = {server_id: guest.spec.topology for server_id, guest in machine.guests.items()}
+        for server_id, told in guests.items():
+            if (known := given.get((server_id, host))) is not None and told not in known:
+                yield Finding(
+                    kind="topology_astray",
+                    subject=server_id,
+                    message=f"its guest on {host} uses what it was not given",
+                )
+        for what in given_twice(told for told in guests.values() if told is not None):
+            yield Finding(kind="used_by_two", subject=host, message=f"two guests use {what}")
 
 
 def _ports(connection: Connection, rows: Sequence[Server]) -> Iterator[Finding]:

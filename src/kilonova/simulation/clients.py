@@ -209,6 +209,8 @@ class Clients:
         call.params = {"id": server_id}
         call.body = _BODIES.get(operation.kind)
         if operation.kind == "create":
-            name = f"s{operation.slot}"
-            call.body = {"server": {"name": name, "imageRef": IMAGE, "flavorRef": FLAVOR, "networks": "auto"}}
+            asked = {"imageRef": IMAGE, "flavorRef": operation.flavor or FLAVOR, "networks": "auto"}
+            call.body = {"server": {"name": f"s{operation.slot}", **asked}}
+        elif operation.kind == "grow" and operation.flavor:
+            call.body = {"resize": {"flavorRef": operation.flavor}}
         return call

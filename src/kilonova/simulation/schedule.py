@@ -11,6 +11,8 @@ HOSTS = ("host1", "host2", "host3")
 APIS = ("api", "api2")
 CONTROL = (*APIS, "scheduler1", "scheduler2", "conductor1", "conductor2")
 PROCESSES = (*CONTROL, *HOSTS)
+PINNED = "pinned"  # a flavor whose one core is a processor of its own
+DEVICE = "device"  # one with a device as well
 REQUESTS_UNTIL = 14.0
 FAULTS_UNTIL = 24.0
 _MOVES = ("grow", "shrink", "migrate", "live", "live", "shelve")
@@ -25,17 +27,22 @@ _WAYS = (
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One request of a client, ``at`` seconds, about the server in ``slot``; asked again ``retries`` times."""
+    """One request of a client, ``at`` seconds, about the server in ``slot``; asked again ``retries`` times.
+
+    ``flavor``: another than the usual one.
+    """
 
     at: float
     kind: str
     slot: int
     project: int = 0
     retries: int = 0
+    flavor: str = ""
 
     def words(self) -> str:
         again = f", asked again up to {self.retries} times" if self.retries else ""
-        return f"{self.at:6.2f} s  {self.kind} s{self.slot} (project p{self.project}{again})"
+        what = f"{self.kind} {self.flavor}".rstrip()
+        return f"{self.at:6.2f} s  {what} s{self.slot} (project p{self.project}{again})"
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +87,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """A whole world to be. ``skews``: seconds by which each process's wall clock is off.
 
     ``distance`` stretches every trip to the database and over the bus, ``pace`` is the most seconds an ordinary verb takes;
-    ``reclaim`` is how long a deleted server can be restored (0: it is deleted at once).
+    ``reclaim`` is how long a deleted server can be restored (0: it is deleted at once). ``topology``: hosts have processors and
+    one of them a device for one server each, and some servers want them.
     """
 
     seed: int
@@ -92,6 +100,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     distance: float
     pace: float
     reclaim: float = 0.0
+    topology: bool = False
 
 
 def draw(seed: int) -> Schedule:
@@ -108,6 +117,10 @@ def draw(seed: int) -> Schedule:
     living = Random(f"{seed} lives")
     asked += _lives(living, servers + 10)
     faults += _ailments(living)
+    fitting = Random(f"{seed} topology")
+    topology = fitting.random() < 0.4
+    if topology:
+        asked = [_particular(fitting, operation) for operation in asked]
     operations = sorted([*asked, *evacuations], key=lambda operation: operation.at)
     return Schedule(
         seed=seed,
@@ -120,7 +133,15 @@ def draw(seed: int) -> Schedule:
         distance=source.choice((1.0, 1.0, 10.0, 40.0)),
         pace=source.choice((0.05, 0.3, 1.0, 4.0)),
         reclaim=living.choice((0.0, 0.0, 6.0)),
+        topology=topology,
     )
+
+
+def _particular(source: Random, operation: Operation) -> Operation:
+    """Some of the servers want processors of their own, or a device; some only once they are resized."""
+    if operation.kind not in ("create", "grow") or source.random() < 0.4:
+        return operation
+    return msgspec.structs.replace(operation, flavor=source.choice((PINNED, PINNED, DEVICE)))
 
 
 def _operations(source: Random, servers: int) -> list[Operation]:

@@ -13,26 +13,49 @@ from kilonova.config import Config
 from kilonova.database.connection import Database
 from kilonova.database.flavors import insert_flavor, seed_flavors
 from kilonova.hypervisor.driver import Driver
+from kilonova.hypervisor.fake.settings import FakeSettings
 from kilonova.messaging.bus import Bus
 from kilonova.model.clock import Clock, Ids, Random
 from kilonova.model.flavor import Flavor
+from kilonova.model.topology.machine import Device
 from kilonova.network.service import EmbeddedNetworks
 from kilonova.network.settings import NetworkSettings
 from kilonova.network.shared import bootstrap as bootstrap_networks
 from kilonova.scheduler.service import Scheduler
 from kilonova.simulation.images import Shelf, ShelfImages
 from kilonova.simulation.loop import EPOCH
+from kilonova.simulation.schedule import DEVICE, HOSTS, PINNED
 
 FLAVOR = "1"  # m1.tiny: 1 core, 512 MiB, 1 GiB
 DOUBLE = "double"  # twice of everything
+DEDICATED = "0-1,32"  # processors of a host with a topology
+_CARD = Device(address="0000:01:00.0", vendor_id="10de", product_id="1eb8")
 
 
-def configuration(quota: int, reclaim: float = 0.0, *, in_place: bool = False) -> Config:
-    """The defaults, but for what would only make worlds longer."""
+def machine(host: str, slots: int, *, topology: bool) -> FakeSettings:
+    """A host for so many small servers; with a topology three processors of its two cells are for one server each."""
+    if not topology:
+        return FakeSettings(vcpus=slots, memory_mb=512 * slots, disk_gb=64)
+    devices = [_CARD] if host == HOSTS[0] else []
+    return FakeSettings(vcpus=64, memory_mb=512 * max(slots, 2), disk_gb=64, numa_cells=2, pci_devices=devices)
+
+
+def configuration(
+    quota: int, reclaim: float = 0.0, *, in_place: bool = False, dedicated: str | None = None
+) -> Config:
+    """The defaults, but for what would only make worlds longer. ``dedicated``: processors that are given to one server each."""
+    sets = {} if dedicated is None else {"cpu_dedicated_set": dedicated, "cpu_shared_set": "2-31,33-63"}
     return Config.model_validate(
         {
             "state_dir": Path("nowhere"),
-            "compute": {"host": "control", "reconcile_interval": 8.0, "reserved_memory_mb": 0, "shutdown_grace": 2.0},
+            "pci": {"alias": [{"name": "card", "vendor_id": _CARD.vendor_id, "product_id": _CARD.product_id}]},
+            "compute": {
+                "host": "control",
+                "reconcile_interval": 8.0,
+                "reserved_memory_mb": 0,
+                "shutdown_grace": 2.0,
+                **sets,
+            },
             "actions": {"sweep_interval": 2.0, "reclaim_instance_interval": reclaim},
             "membership": {"heartbeat": 3.0},
             "moves": {"shelved_offload_time": 2, "allow_resize_to_same_host": in_place},
@@ -45,6 +68,10 @@ def fill(connection: Connection) -> None:
     """What every world begins with: flavors and the shared network."""
     seed_flavors(connection, EPOCH)
     insert_flavor(connection, Flavor(id=DOUBLE, name="double", vcpus=2, memory_mb=1024, disk_gb=2), EPOCH)
+    specs = {"hw:cpu_policy": "dedicated"}
+    for name, more in ((PINNED, {}), (DEVICE, {"pci_passthrough:alias": "card:1"})):
+        made = Flavor(id=name, name=name, vcpus=1, memory_mb=512, disk_gb=1, extra_specs={**specs, **more})
+        insert_flavor(connection, made, EPOCH)
     bootstrap_networks(connection, NetworkSettings(), "p0", EPOCH)
 
 

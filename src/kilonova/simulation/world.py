@@ -11,7 +11,6 @@ from kilonova.api.compute.deployment import Deployment
 from kilonova.database.tables import actions
 from kilonova.database.tables import servers as servers_table
 from kilonova.database.tables import services as services_table
-from kilonova.hypervisor.fake.settings import FakeSettings
 from kilonova.model.clock import Ids, Random
 from kilonova.model.errors import KilonovaError
 from kilonova.model.finding import Finding
@@ -55,10 +54,15 @@ class World:
         self._broker = Broker(loop, self._weather, self.trace, self._surprised)
         self._roads = Roads()
         in_place = schedule.seed % 3 == 0
-        self._config = services.configuration(schedule.quota, schedule.reclaim, in_place=in_place)
-        size = schedule.slots_of_host
-        machine = FakeSettings(vcpus=size, memory_mb=512 * size, disk_gb=64)
-        self.machines = {host: Machine(host, machine, schedule.pace) for host in HOSTS}
+        dedicated = services.DEDICATED if schedule.topology else None
+        self._config = services.configuration(
+            schedule.quota, schedule.reclaim, in_place=in_place, dedicated=dedicated
+        )
+        slots = schedule.slots_of_host
+        self.machines = {
+            host: Machine(host, services.machine(host, slots, topology=schedule.topology), schedule.pace)
+            for host in HOSTS
+        }
         self.shelf = Shelf()
         self._processes: dict[str, Process] = {}
         self._lives: dict[str, int] = {}
