@@ -247,6 +247,9 @@ async def test_a_resize_that_stays_has_both_until_it_is_confirmed(tmp_path: Path
         assert world.drivers[host].topology(server_id) == before
         assert await taken(world) == {host: set(before.pins.values())}
         await all_is_well(world)
+        await act(client, server_id, "resize", {"flavorRef": "plain"})
+        await client.until(server_id, "VERIFY_RESIZE")
+        assert world.drivers[host].topology(server_id) is None
 
 
 async def test_a_build_that_fails_gives_back_what_it_was_given(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ _DESCRIBE = (
     hosts.update().where(_h.host == sa.bindparam("on_host")).values(topology=sa.bindparam("reported", type_=Json()))
 )
 _OF_SERVER = sa.select(_l.consumer, _l.topology).where(
-    _l.server_id == sa.bindparam("of_server"), _l.host == sa.bindparam("on_host"), _l.topology.is_not(None)
+    _l.server_id == sa.bindparam("of_server"), _l.host == sa.bindparam("on_host")
 )
 _VERSIONS = sa.select(_h.host, _h.topology_version).where(_h.topology_version > 0).order_by(_h.id)
 _STATES = sa.select(_h.host, _h.topology_version, _h.topology, _h.topology_used).where(
