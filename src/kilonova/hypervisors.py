@@ -11,6 +11,7 @@ from kilonova.hypervisor.fake.settings import FakeSettings, read_device
 from kilonova.model.clock import Clock, Random
 from kilonova.model.errors import Misconfigured
 from kilonova.model.guest import Capabilities
+from kilonova.model.topology.machine import named_cpus
 
 log = structlog.get_logger()
 
@@ -35,7 +36,10 @@ async def _qemu(config: Config, directory: Path, clock: Clock) -> tuple[Driver, 
     from kilonova.hypervisor.qemu.driver import QemuDriver
     from kilonova.hypervisor.qemu.settings import QemuSettings
 
-    settings = QemuSettings(accelerator=config.compute.accelerator)
+    compute = config.compute
+    divided = compute.cpu_dedicated_set is not None or compute.cpu_shared_set is not None
+    shared = frozenset(named_cpus("cpu_shared_set", compute.cpu_shared_set)) if divided else None
+    settings = QemuSettings(accelerator=compute.accelerator, shared_cpus=shared)
     driver = QemuDriver(directory, clock, HttpFetcher(), settings, HttpUploader())
     return driver, await driver.start()
 

@@ -15,10 +15,12 @@ import pytest
 
 from kilonova.hypervisor.qemu import bridge, machine
 from kilonova.hypervisor.qemu.driver import QemuDriver
+from kilonova.hypervisor.qemu.process import find
 from kilonova.hypervisor.qemu.settings import QemuSettings
 from kilonova.model.clock import SystemClock
 from kilonova.model.errors import HostFault, Invalid, Misconfigured, NotFound, Unavailable
 from kilonova.model.guest import GuestSpec, GuestState, ImageTicket
+from kilonova.model.topology.given import GivenCell, GivenDevice, GivenTopology
 from tests.contract.hypervisors import (
     BRIDGE,
     READY,
@@ -190,6 +192,7 @@ import asyncio, sys
 from pathlib import Path
 import msgspec
 from kilonova.hypervisor.qemu.driver import QemuDriver
+from kilonova.hypervisor.qemu.process import find
 from kilonova.hypervisor.qemu.settings import QemuSettings
 from kilonova.model.clock import SystemClock
 from kilonova.model.guest import GuestSpec
@@ -470,3 +473,50 @@ async def test_guests_of_a_projects_network_reach_each_other(world: QemuWorld) -
     async with Login(world.instances / specs[0].server_id) as shell:
         heard = await shell.run(f"nc -w 5 {specs[1].nics[0].address} 22 </dev/null | head -c 7")
         assert "SSH-2.0" in heard
+
+
+# --- processors ------------------------------------------------------------------------------------------------
+
+
+def affinities(world: QemuWorld, server: str) -> list[set[int]]:
+    """On which of the host's processors each of the guest's threads may run."""
+    pid = find(world.instances.resolve())[server]
+    return [os.sched_getaffinity(int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir()]
+
+
+async def test_a_guest_runs_on_the_processors_it_was_given(world: QemuWorld) -> None:
+    usable = sorted(os.sched_getaffinity(0))
+    await with_settings(world, msgspec.structs.replace(TCG, shared_cpus=frozenset(usable[:1])))
+    cell = GivenCell(host_cell=0, shared=[], pins=[(0, usable[-1])], memory_mb=192)
+    spec = world.spec(topology=GivenTopology(cells=[cell]))
+    await world.driver.prepare(spec, silent)
+    found = affinities(world, spec.server_id)
+    assert {usable[-1]} in found and {usable[0]} in found
+    assert all(one in ({usable[0]}, {usable[-1]}) for one in found)
+    plain = world.spec(2)
+    await world.driver.prepare(plain, silent)
+    assert all(one == {usable[0]} for one in affinities(world, plain.server_id))
+
+
+async def test_a_processor_that_is_not_there_is_told(world: QemuWorld) -> None:
+    cell = GivenCell(host_cell=0, shared=[], pins=[(0, 4095)], memory_mb=192)
+    fault = await refused(world, world.spec(topology=GivenTopology(cells=[cell])))
+    assert "cpu_dedicated_set" in fault.message
+
+
+@pytest.mark.parametrize(
+    "topology",
+    [
+        GivenTopology(devices=[GivenDevice(alias="gpu", address="0000:01:00.0")]),
+        GivenTopology(cells=[GivenCell(host_cell=at, shared=[at], pins=[], memory_mb=96) for at in (0, 1)]),
+        GivenTopology(cells=[GivenCell(host_cell=0, shared=[0], pins=[], memory_mb=192)], page_kib=2048),
+    ],
+)
+async def test_what_no_host_of_this_kind_reports_is_refused(world: QemuWorld, topology: GivenTopology) -> None:
+    assert (await refused(world, world.spec(topology=topology))).retry
+
+
+async def test_the_machine_is_one_cell(world: QemuWorld) -> None:
+    topology = (await world.driver.resources()).topology
+    assert topology is not None and topology.devices == []
+    assert [cell.shared for cell in topology.cells] == [sorted(os.sched_getaffinity(0))]

@@ -21,6 +21,7 @@ from weakref import WeakValueDictionary
 from kilonova.hypervisor.driver import ImageUploader, Progress, Stage
 from kilonova.hypervisor.qemu import bridge, cards, console, diagnostics, machine
 from kilonova.hypervisor.qemu.accelerator import find_accelerator
+from kilonova.hypervisor.qemu.binding import require_possible
 from kilonova.hypervisor.qemu.command import disk_full
 from kilonova.hypervisor.qemu.configdrive import make_config_drive
 from kilonova.hypervisor.qemu.disks import make_disks
@@ -130,6 +131,7 @@ class QemuDriver:
 
     async def prepare(self, spec: GuestSpec, progress: Progress) -> None:
         check(spec)
+        require_possible(spec)
         async with self._verb(spec.server_id):
             present = self._instances.get(spec.server_id)
             if spec.in_place:

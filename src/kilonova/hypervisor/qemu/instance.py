@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from kilonova.hypervisor.qemu.binding import bind
 from kilonova.hypervisor.qemu.launch import CONSOLE, LOG, PID, command_line
 from kilonova.hypervisor.qemu.monitor import Monitor, MonitorClosed
 from kilonova.hypervisor.qemu.process import Process, spawn
@@ -124,6 +125,7 @@ class Instance:
                 self.directory, self._clock, self._settings.start_timeout, lambda: process.running
             )
             await self._adopt(process)
+            await self._bind()
             if not process.running:
                 raise MonitorClosed("it ended again")
         except MonitorClosed as error:
@@ -132,6 +134,15 @@ class Instance:
         except BaseException:
             await asyncio.shield(process.kill())
             raise
+
+    async def _bind(self) -> None:
+        """To the processors it was given, before it runs; ``HostFault`` if that cannot be."""
+        spec, shared = self.record.spec, self._settings.shared_cpus
+        if spec.topology is None and shared is None:
+            return
+        cpus = await self._execute("query-cpus-fast")
+        if self.pid is not None and cpus is not None:
+            await asyncio.to_thread(bind, self.pid, cpus, spec, shared)
 
     def _spawn(self, argv: list[str]) -> int:
         try:

@@ -86,7 +86,7 @@ def divided(topology: Topology, dedicated_set: str | None, shared_set: str | Non
     """
     if dedicated_set is None and shared_set is None:
         return topology
-    dedicated, shared = _option("cpu_dedicated_set", dedicated_set), _option("cpu_shared_set", shared_set)
+    dedicated, shared = named_cpus("cpu_dedicated_set", dedicated_set), named_cpus("cpu_shared_set", shared_set)
     if both := dedicated & shared:
         raise Misconfigured(f"option compute.cpu_shared_set: {_words(both)} are in compute.cpu_dedicated_set too")
     there = {cpu for cell in topology.cells for cpu in cell.shared}
@@ -103,7 +103,8 @@ def divided(topology: Topology, dedicated_set: str | None, shared_set: str | Non
     return msgspec.structs.replace(topology, cells=cells)
 
 
-def _option(name: str, text: str | None) -> set[int]:
+def named_cpus(name: str, text: str | None) -> set[int]:
+    """The processors that the option of that name says. Raises ``Misconfigured``."""
     try:
         return cpu_set(text or "")
     except ValueError as error:
