@@ -281,7 +281,7 @@ class Agent:
     async def _report(self, patience: float) -> None:
         resources = await self.driver.resources()
         changed = resources != self._reported
-        topology = self._topology(resources)
+        topology = self._topology(resources) if changed else None
         answer = await self._conductor.ask(
             HostReport(
                 host=self.host,
@@ -290,7 +290,7 @@ class Agent:
                 resources=msgspec.structs.replace(resources, topology=None) if changed else None,
                 capabilities=self._capabilities if changed else None,
                 capacity=self._capacity(resources, topology) if changed else None,
-                topology=topology if changed else None,
+                topology=topology,
                 availability_zone=self._config.availability_zone,
                 address=self._config.address,
             ),
