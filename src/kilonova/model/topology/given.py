@@ -142,7 +142,7 @@ def use_document(use: TopologyUse) -> dict[str, Any] | None:
                 "taken": sorted(cell.taken),
                 "shared": cell.shared,
                 "memory_mb": cell.memory_mb,
-                "pages": {str(size): count for size, count in cell.pages.items()},
+                "pages": {str(size): count for size, count in sorted(cell.pages.items())},
             }
             for number, cell in sorted(use.cells.items())
         },
