@@ -36,7 +36,9 @@ ADMIN = Caller(user_id="u0", project_id="p0", roles=frozenset({"admin", "manager
 
 
 class CountingNetworks:
-    """A network service that only remembers who holds a port."""
+    """A network service that only remembers who holds a port, in no database."""
+
+    binder = None
 
     def __init__(self) -> None:
         self.ports: dict[str, list[Nic]] = {}

@@ -135,6 +135,16 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
     action: Action
     server: Server
 
+    @property
+    def step(self) -> Step:
+        """The step that was begun."""
+        return KINDS[self.action.kind].step(self.action.step)
+
+    @property
+    def on_host(self) -> str:
+        """The host that performs it."""
+        return self.action.on_host or self.server.host or ""
+
 
 def begin(
     connection: Connection,

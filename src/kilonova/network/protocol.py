@@ -28,8 +28,17 @@ class RequestedNic(msgspec.Struct, frozen=True, kw_only=True):
     security_groups: list[str] = []
 
 
+Binder = Callable[[Connection, str, str, str, list[RequestedNic]], list[Nic]]
+"""``NetworkService.allocate`` as a piece of somebody's transaction; the same arguments, and it raises the same."""
+
+
 class NetworkService(Protocol):
     """Addresses and ports for servers. Every verb may be repeated: it finds its own work."""
+
+    @property
+    def binder(self) -> Binder | None:
+        """For callers with a transaction on the database that the ports are in; None if those are elsewhere."""
+        ...
 
     async def check(self, caller: Caller, requested: list[RequestedNic]) -> None:
         """Raise ``Invalid``, ``Conflict`` or ``Forbidden``, as Nova does, if a requested network, port or address does not

@@ -22,7 +22,7 @@ from kilonova.model.server import Server
 from kilonova.network import allocation, server_groups, server_ports
 from kilonova.network.addresses import holds, position_of, read_address
 from kilonova.network.default_group import NAME, default_group
-from kilonova.network.protocol import RequestedNic
+from kilonova.network.protocol import Binder, RequestedNic
 from kilonova.network.settings import NetworkSettings
 from kilonova.network.shared import SHARED_NETWORK_ID, bootstrap, bootstrap_public
 
@@ -65,9 +65,17 @@ class EmbeddedNetworks:
 
         Raises ``Conflict`` when a subnet has no address left, or a port is in use.
         """
-        return await self.database.run(
-            allocation.bind, self.ids, self.binding(server_id, project_id, host), requested
-        )
+        return await self.database.run(self._bind, server_id, project_id, host, requested)
+
+    @property
+    def binder(self) -> Binder:
+        """``allocate`` within a transaction of the caller's, as the ports are in this same database."""
+        return self._bind
+
+    def _bind(
+        self, connection: Connection, server_id: str, project_id: str, host: str, requested: list[RequestedNic]
+    ) -> list[Nic]:
+        return allocation.bind(connection, self.ids, self.binding(server_id, project_id, host), requested)
 
     def binding(self, server_id: str, project_id: str, host: str) -> allocation.Binding:
         """For whom ports are bound now."""
