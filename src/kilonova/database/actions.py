@@ -187,7 +187,8 @@ def renew(connection: Connection, host: str, running: Sequence[tuple[str, int]],
     if not running:
         return []
     wanted = dict(running)
-    held = dict(connection.execute(_HELD, {"these": list(wanted), "of_owner": host}).tuples().all())
+    rows = connection.execute(_HELD, {"these": list(wanted), "of_owner": host})
+    held = {row.id: row.epoch for row in rows}
     mine = [action_id for action_id, epoch in wanted.items() if held.get(action_id) == epoch]
     if mine:
         connection.execute(_RENEW, {"these": mine, "of_owner": host, "until": until})
