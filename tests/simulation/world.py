@@ -43,8 +43,8 @@ class CountingNetworks:
     def __init__(self) -> None:
         self.ports: dict[str, list[Nic]] = {}
 
-    async def check(self, caller: Caller, requested: list[RequestedNic]) -> None:
-        return None
+    async def check(self, caller: Caller, requested: list[RequestedNic] | None) -> list[RequestedNic]:
+        return requested or await self.default_networks(caller)
 
     async def default_networks(self, caller: Caller) -> list[RequestedNic]:
         return [RequestedNic(network_id="net")]

@@ -25,6 +25,13 @@ _ZONES = (
 )
 _ZONE_OF = _ZONES.where(_m.host == sa.bindparam("of_host"))
 _OWN_ZONE = sa.select(_h.availability_zone).where(_h.host == sa.bindparam("of_host"))
+ZONE_BY_AGGREGATE = (
+    # Of a row of hosts; they all say the same, if several do.
+    sa.select(sa.func.min(_a.availability_zone))
+    .join(members, _a.id == _m.aggregate_id)
+    .where(_m.host == _h.host)
+    .scalar_subquery()
+)
 _HOLD = aggregates.update().where(_a.id == sa.bindparam("number")).values(name=_a.name)
 _TAKE = hosts.update().where(_h.host == sa.bindparam("of_host")).values(servers_count=_h.servers_count)
 

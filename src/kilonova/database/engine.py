@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, aggregates, ledger, membership, moves, outcomes, server_groups, servers
+from kilonova.database import actions, ledger, membership, moves, outcomes, server_groups, servers
 from kilonova.database.outgoing import Outgoing, step_message
 from kilonova.messaging.contract import Need, TimelineEvent
 from kilonova.model.action import Action, ActionState, Performer, Remedy, Step, host_of_step, next_step
@@ -80,9 +80,8 @@ def place(
         held_by=action_id if moves_it else None,
     ):
         raise ClaimLost(host)
-    if not membership.takes_servers(connection, host):  # the scheduler's view is older than an operator's word
-        raise ClaimLost(host)
-    if aggregates.zone_of(connection, host) != zone:  # asked with the host's row held: a zone with servers stays
+    # The scheduler's view is older than an operator's word. Asked with the host's row held: a zone with servers stays.
+    if membership.open_zone(connection, host) != zone:
         raise ClaimLost(host)
     if moves_it:
         moves.destined(connection, action_id, kind, host, now)

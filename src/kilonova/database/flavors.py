@@ -68,10 +68,11 @@ def list_flavors(connection: Connection, asked: FlavorListing) -> list[Flavor]:
         query = query.where(_named(asked.name))
     if asked.marker is not None:
         query = query.where(_after(connection, asked, column))
-    unset = column.is_(None)  # said aloud, since PostgreSQL by itself would sort NULL last
-    rising = (unset.desc(), column.asc(), _f.id.asc())
-    falling = (unset.asc(), column.desc(), _f.id.desc())
-    query = query.order_by(*(rising if asked.ascending else falling))
+    if (
+        column.nullable
+    ):  # said aloud, since PostgreSQL by itself would sort NULL last; for others, it would keep from the index
+        query = query.order_by(column.is_(None).desc() if asked.ascending else column.is_(None).asc())
+    query = query.order_by(*((column.asc(), _f.id.asc()) if asked.ascending else (column.desc(), _f.id.desc())))
     return [_flavor(row) for row in connection.execute(query.limit(asked.limit))]
 
 
@@ -89,12 +90,18 @@ def _named(pattern: str) -> sa.ColumnElement[bool]:
     return _f.name.regexp_match(pattern)
 
 
-def _after(connection: Connection, asked: FlavorListing, column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+def _after(connection: Connection, asked: FlavorListing, column: sa.Column[Any]) -> sa.ColumnElement[bool]:
     """Everything behind the marker; no value (of a description) counts as the smallest."""
     row = connection.execute(_BY_ID, {"of_flavor": asked.marker}).first()
     if row is None:
         raise Invalid(f"marker [{asked.marker}] not found")
     value = row._mapping[SORT_KEYS[asked.sort_key]]
+    if (
+        not column.nullable
+    ):  # the first condition is for the index: with an OR alone it would be read from its beginning
+        if asked.ascending:
+            return sa.and_(column >= value, sa.or_(column > value, _f.id > row.id))
+        return sa.and_(column <= value, sa.or_(column < value, _f.id < row.id))
     same = column.is_not_distinct_from(value)
     if asked.ascending:
         beyond = column.is_not(None) if value is None else column > value

@@ -27,6 +27,15 @@ _BEAT = (
 )
 _DESCRIBE = hosts.update().where(hosts.c.host == sa.bindparam("of_host"))
 _HOSTS = sa.select(hosts).order_by(hosts.c.id)
+_OPEN_ZONE = (
+    sa.select(sa.func.coalesce(aggregates.ZONE_BY_AGGREGATE, hosts.c.availability_zone))
+    .outerjoin(services, sa.and_(services.c.host == hosts.c.host, services.c.binary == "nova-compute"))
+    .where(
+        hosts.c.host == sa.bindparam("of_host"),
+        sa.func.coalesce(services.c.disabled, sa.false()).is_(sa.false()),
+        sa.func.coalesce(services.c.forced_down, sa.false()).is_(sa.false()),
+    )
+)
 _ONE_HOST = sa.select(hosts).where(hosts.c.host == sa.bindparam("of_host"))
 
 
@@ -54,10 +63,10 @@ def goodbye(connection: Connection, *, binary: str, host: str, incarnation: str,
     )
 
 
-def list_services(connection: Connection) -> list[Service]:
-    """All of them, in the order they first came."""
-    zones = aggregates.zones(connection)
-    return [_service(row, zones) for row in connection.execute(_SERVICES)]
+def list_services(connection: Connection, zones: Mapping[str, str] | None = None) -> list[Service]:
+    """All of them, in the order they first came; ``zones`` as ``aggregates.zones`` has just said, if it was asked."""
+    known = aggregates.zones(connection) if zones is None else zones
+    return [_service(row, known) for row in connection.execute(_SERVICES)]
 
 
 def _service(row: sa.Row[Any], zones: Mapping[str, str]) -> Service:
@@ -78,10 +87,13 @@ def forced_down(connection: Connection, binary: str, host: str) -> bool:
     return service is not None and service.forced_down
 
 
-def takes_servers(connection: Connection, host: str) -> bool:
-    """Whether no operator has said that a host gets nothing new; asked in the transaction that claims it."""
-    service = find_service(connection, "nova-compute", host)
-    return service is None or not (service.disabled or service.forced_down)
+def open_zone(connection: Connection, host: str) -> str | None:
+    """The zone in which a host takes new servers; None for none, or if an operator says that it gets nothing new.
+
+    Asked in the transaction that claims it.
+    """
+    zone = connection.execute(_OPEN_ZONE, {"of_host": host}).scalar()
+    return None if zone is None else str(zone)
 
 
 def get_service(connection: Connection, uuid: str) -> Service:
@@ -113,10 +125,10 @@ def compute_up(connection: Connection, host: str | None, now: int, down_after: f
     return service is not None and service.up(now, down_after)
 
 
-def list_hosts(connection: Connection) -> list[Host]:
+def list_hosts(connection: Connection, zones: Mapping[str, str] | None = None) -> list[Host]:
     """All compute hosts, in the order they first came; each in the zone of its aggregate, if there is one."""
-    zones = aggregates.zones(connection)
-    return [_host(row, zones) for row in connection.execute(_HOSTS)]
+    known = aggregates.zones(connection) if zones is None else zones
+    return [_host(row, known) for row in connection.execute(_HOSTS)]
 
 
 def _host(row: sa.Row[Any], zones: Mapping[str, str]) -> Host:

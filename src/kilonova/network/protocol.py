@@ -40,13 +40,16 @@ class NetworkService(Protocol):
         """For callers with a transaction on the database that the ports are in; None if those are elsewhere."""
         ...
 
-    async def check(self, caller: Caller, requested: list[RequestedNic]) -> None:
-        """Raise ``Invalid``, ``Conflict`` or ``Forbidden``, as Nova does, if a requested network, port or address does not
-        exist for the caller or cannot be used."""
+    async def check(self, caller: Caller, requested: list[RequestedNic] | None) -> list[RequestedNic]:
+        """What a server gets: what is requested, or for None (``auto``) its ``default_networks``.
+
+        Raises ``Invalid``, ``Conflict`` or ``Forbidden``, as Nova does, if a network, port or address does not exist for the
+        caller or cannot be used.
+        """
         ...
 
     async def default_networks(self, caller: Caller) -> list[RequestedNic]:
-        """What a server gets that asked for nothing (``auto``): the project's own network, else the shared one.
+        """What a server gets that asked for nothing: the project's own network, else the shared one.
 
         Raises ``Conflict`` if there are several.
         """

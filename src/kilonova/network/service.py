@@ -48,9 +48,9 @@ class EmbeddedNetworks:
         except Conflict:  # another process made it at the same moment
             await self.database.run(_bootstrap, self.settings, project_id, self.clock.now())
 
-    async def check(self, caller: Caller, requested: list[RequestedNic]) -> None:
-        """Raise as Nova does if a network, port or address does not exist for the caller or cannot be used."""
-        await self.database.run(_check, caller, requested)
+    async def check(self, caller: Caller, requested: list[RequestedNic] | None) -> list[RequestedNic]:
+        """What a server gets. Raises as Nova does if a network, port or address does not exist or cannot be used."""
+        return await self.database.run(_check, caller, requested)
 
     async def default_networks(self, caller: Caller) -> list[RequestedNic]:
         """What a server gets that asked for nothing: the project's own network, else the shared one."""
@@ -161,7 +161,9 @@ def _find_groups(connection: Connection, project_id: str, names: list[str], now:
     return found
 
 
-def _check(connection: Connection, caller: Caller, requested: list[RequestedNic]) -> None:
+def _check(connection: Connection, caller: Caller, requested: list[RequestedNic] | None) -> list[RequestedNic]:
+    if requested is None:
+        requested = [RequestedNic(network_id=_default_network(connection, caller.project_id or ""))]
     ports = [entry.port_id for entry in requested if entry.port_id is not None]
     if len(set(ports)) != len(ports):
         raise Invalid("A port is asked for twice.")
@@ -170,6 +172,7 @@ def _check(connection: Connection, caller: Caller, requested: list[RequestedNic]
             _check_port(connection, caller, entry.port_id)
         else:
             _check_network(connection, caller, entry)
+    return requested
 
 
 def _check_port(connection: Connection, caller: Caller, port_id: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from kilonova.database import membership
+from kilonova.database import aggregates, membership
 from kilonova.messaging.contract import Need
 from kilonova.model.host import Host, Service
 from kilonova.model.placement import Neighbours
@@ -66,5 +66,6 @@ def _column(values: list[int]) -> Ints:
 
 def load(connection: Connection, now: int, down_after: float) -> HostView:
     """The view as the database has it now."""
-    services = {s.host: s for s in membership.list_services(connection) if s.binary == "nova-compute"}
-    return HostView(membership.list_hosts(connection), services, now, down_after)
+    zones = aggregates.zones(connection)
+    services = {s.host: s for s in membership.list_services(connection, zones) if s.binary == "nova-compute"}
+    return HostView(membership.list_hosts(connection, zones), services, now, down_after)

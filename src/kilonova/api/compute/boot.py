@@ -205,11 +205,8 @@ async def _networks(
     asked = body.get("networks")
     if asked == "none":
         return []
-    if not asked or asked == "auto":
-        requested = await cloud.networks.default_networks(call.caller)
-    else:
-        requested = [_nic(nic, count) for nic in asked]
-    await cloud.networks.check(call.caller, requested)
+    wanted = None if not asked or asked == "auto" else [_nic(nic, count) for nic in asked]
+    requested = await cloud.networks.check(call.caller, wanted)
     return [
         nic if nic.port_id is not None else msgspec.structs.replace(nic, security_groups=groups) for nic in requested
     ]
