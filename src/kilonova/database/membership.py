@@ -1,6 +1,6 @@
 """Rows of ``services`` and ``hosts``: who is there, what the machines have, who is up."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +24,15 @@ _BEAT = (
         services.c.incarnation == sa.bindparam("of_incarnation"),
     )
     .values(last_seen_at=sa.bindparam("now"), stopped_at=None)
+)
+_TAKES_NONE = (
+    sa.select(services.c.id)
+    .where(
+        services.c.binary == "nova-compute",
+        services.c.host.in_(sa.bindparam("these", expanding=True)),
+        sa.or_(services.c.disabled.is_(True), services.c.forced_down.is_(True)),
+    )
+    .limit(1)
 )
 _DESCRIBE = hosts.update().where(hosts.c.host == sa.bindparam("of_host"))
 _HOSTS = sa.select(hosts).order_by(hosts.c.id)
@@ -63,10 +72,10 @@ def goodbye(connection: Connection, *, binary: str, host: str, incarnation: str,
     )
 
 
-def list_services(connection: Connection, zones: Mapping[str, str] | None = None) -> list[Service]:
-    """All of them, in the order they first came; ``zones`` as ``aggregates.zones`` has just said, if it was asked."""
-    known = aggregates.zones(connection) if zones is None else zones
-    return [_service(row, known) for row in connection.execute(_SERVICES)]
+def list_services(connection: Connection) -> list[Service]:
+    """All of them, in the order they first came."""
+    zones = aggregates.zones(connection)
+    return [_service(row, zones) for row in connection.execute(_SERVICES)]
 
 
 def _service(row: sa.Row[Any], zones: Mapping[str, str]) -> Service:
@@ -94,6 +103,11 @@ def open_zone(connection: Connection, host: str) -> str | None:
     """
     zone = connection.execute(_OPEN_ZONE, {"of_host": host}).scalar()
     return None if zone is None else str(zone)
+
+
+def all_take_servers(connection: Connection, names: Sequence[str]) -> bool:
+    """Whether no operator has said that one of them gets nothing new."""
+    return connection.execute(_TAKES_NONE, {"these": list(names)}).first() is None
 
 
 def get_service(connection: Connection, uuid: str) -> Service:
@@ -125,10 +139,10 @@ def compute_up(connection: Connection, host: str | None, now: int, down_after: f
     return service is not None and service.up(now, down_after)
 
 
-def list_hosts(connection: Connection, zones: Mapping[str, str] | None = None) -> list[Host]:
+def list_hosts(connection: Connection) -> list[Host]:
     """All compute hosts, in the order they first came; each in the zone of its aggregate, if there is one."""
-    known = aggregates.zones(connection) if zones is None else zones
-    return [_host(row, known) for row in connection.execute(_HOSTS)]
+    zones = aggregates.zones(connection)
+    return [_host(row, zones) for row in connection.execute(_HOSTS)]
 
 
 def _host(row: sa.Row[Any], zones: Mapping[str, str]) -> Host:
