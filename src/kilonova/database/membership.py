@@ -158,6 +158,7 @@ def describe_host(connection: Connection, host: str, *, uuid: str, now: int, val
             memory_mb_used=0,
             disk_gb_used=0,
             servers_count=0,
+            failed_builds=0,
             **values,
         )
     )

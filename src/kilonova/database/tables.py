@@ -201,6 +201,7 @@ hosts = _table(
     sa.Column("memory_mb_used", sa.Integer, nullable=False, default=0),
     sa.Column("disk_gb_used", sa.Integer, nullable=False, default=0),
     sa.Column("servers_count", sa.Integer, nullable=False, default=0),
+    sa.Column("failed_builds", sa.Integer, nullable=False, default=0),  # since one has succeeded
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
 )

@@ -62,8 +62,9 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
 class ScheduleServer(Message, frozen=True, kw_only=True):
     """Choose a host, claim it, and pass the guest on to it. ``excluded_hosts`` have failed it already, or it is to leave them.
 
-    ``forced``: the requested host is taken if it is there and has room, whatever else speaks against it. ``input`` and
-    ``work`` are those of the action, for whoever performs its next step.
+    ``forced``: the requested host is taken if it is there and has room, whatever else speaks against it. ``flavor`` is its
+    name, ``image_id`` that of the image the server was made of. ``input`` and ``work`` are those of the action, for whoever
+    performs its next step.
     """
 
     action_id: str
@@ -78,6 +79,8 @@ class ScheduleServer(Message, frozen=True, kw_only=True):
     requested_host: str | None = None
     excluded_hosts: list[str] = []
     hints: dict[str, Any] = {}
+    flavor: str = ""
+    image_id: str | None = None
 
 
 # --- 4: to whoever performs a step -------------------------------------------------------------------------

@@ -45,5 +45,6 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb_used: int
     disk_gb_used: int
     servers_count: int
+    failed_builds: int
     created_at: int
     updated_at: int

@@ -4,7 +4,7 @@
 are in the order of the hosts' numbers; when a host has gone, the fleet is built again.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ import numpy as np
 from kilonova.database.host_columns import Reading
 from kilonova.messaging.contract import Need
 from kilonova.model.aggregate import Aggregate
+from kilonova.scheduler.aggregate_words import by_tenant
 from kilonova.scheduler.view import AggregateFacts, Columns, HostKind, HostView, Ints, Records
 
 _SKEW = 10_000_000  # microseconds by which the clocks of those who write ``updated_at`` may differ
@@ -36,7 +37,9 @@ class Fleet:
         self._index: dict[str, int] = {}
         self._columns = Columns.empty(0)
         self._records = Records()
-        self._codes: dict[str, dict[Hashable, int]] = {"kinds": {}, "zones": {}}
+        self._codes: dict[str, dict[Hashable, int]] = {"kinds": {}, "zones": {}, "trait_sets": {}, "addresses": {}}
+        for what in ("trait_sets", "addresses"):
+            setattr(self._records, what, ())
         self._aggregates: list[Aggregate] = []
         self.since = 0
         self.aggregates_mark: tuple[int, ...] = ()
@@ -74,7 +77,7 @@ class Fleet:
         changed = self._describe(reading.facts)
         changed |= self._join(reading)
         changed |= self._judge_services(reading)
-        self._count(usage)
+        changed |= self._count(usage, reading.on_demand)
         if changed:
             self.new_generation()
         self.since = max([self.since, *(row.updated_at - _SKEW for row in reading.facts)])
@@ -117,6 +120,8 @@ class Fleet:
             )
             values = {
                 "kind": self._code("kinds", _encode(kind), kind),
+                "trait_set": self._traits(fact),
+                "address": self._code("addresses", fact.address, fact.address),
                 "vcpus": fact.vcpus,
                 "vcpus_capacity": fact.vcpus_capacity,
                 "memory_capacity": fact.memory_mb_capacity,
@@ -131,6 +136,11 @@ class Fleet:
                 self._own_zones[row] = fact.availability_zone
                 self.aggregates_mark = ()
         return changed
+
+    def _traits(self, fact: Any) -> int:
+        said = fact.capabilities.get("traits", ())
+        traits = frozenset(map(str, said if isinstance(said, list | tuple) else ()))
+        return self._code("trait_sets", traits, traits)
 
     def _code(self, what: str, key: Hashable, record: Any) -> int:
         codes = self._codes[what]
@@ -155,6 +165,8 @@ class Fleet:
         column = np.zeros(len(self), dtype=np.int64)
         for row, joined in within.items():
             column[row] = combinations.setdefault(tuple(a.id for a in joined), len(combinations))
+        self._records.all_aggregates = tuple(facts.values())
+        self._records.tenants = by_tenant(facts.values())
         self._records.aggregates = tuple(tuple(facts[number] for number in key) for key in combinations)
         self._columns.aggregates[:] = column
         for row, own in enumerate(self._own_zones):
@@ -177,15 +189,26 @@ class Fleet:
         columns.up[:], columns.enabled[:] = up, enabled
         return changed
 
-    def _count(self, usage: Ints) -> None:
+    def _count(self, usage: Ints, on_demand: Mapping[str, Mapping[str, int]]) -> bool:
+        """Usage as the database says; whether something changed that other hosts' weights depend on."""
         columns = self._columns
         mine = (columns.vcpus_used, columns.memory_used, columns.disk_used, columns.servers)
         differs = np.zeros(len(self), dtype=np.bool_)
         for at, column in enumerate(mine, start=1):
             differs |= column != usage[:, at]
             column[:] = usage[:, at]
+        failing_anew = False
+        for name, counted in on_demand.items():
+            column, fresh = getattr(columns, name), np.zeros(len(self), dtype=np.int64)
+            for host, count in counted.items():
+                if host in self._index:
+                    fresh[self._index[host]] = count
+            differs |= column != fresh
+            failing_anew |= name == "failed_builds" and not np.array_equal(column, fresh)
+            column[:] = fresh
         self.changes.extend(int(row) for row in np.flatnonzero(differs))
         self._bound()
+        return failing_anew
 
     # --- what we do ourselves ------------------------------------------------------------------------------------
 
@@ -203,6 +226,7 @@ class Fleet:
         columns.memory_used[row] += sign * need.memory_mb
         columns.disk_used[row] += sign * need.disk_gb
         columns.servers[row] += sign
+        columns.io_ops[row] += sign
         self.changes.append(row)
         self._bound()
 

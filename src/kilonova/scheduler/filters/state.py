@@ -4,6 +4,16 @@ from kilonova.messaging.contract import ScheduleServer
 from kilonova.scheduler.view import Bools, HostView
 
 
+class AllHostsFilter:
+    """Any host."""
+
+    def passes(self, view: HostView, request: ScheduleServer) -> Bools:
+        return view.everywhere()
+
+    def explain(self, view: HostView, row: int, request: ScheduleServer) -> tuple[str, str]:
+        return "any host", "any host"
+
+
 class ComputeFilter:
     """The host's nova-compute is up and enabled."""
 

@@ -181,6 +181,7 @@ def upgrade() -> None:
         sa.Column("memory_mb_used", sa.Integer(), nullable=False),
         sa.Column("disk_gb_used", sa.Integer(), nullable=False),
         sa.Column("servers_count", sa.Integer(), nullable=False),
+        sa.Column("failed_builds", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_hosts")),
