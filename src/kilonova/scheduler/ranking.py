@@ -13,7 +13,7 @@ import numpy as np
 from kilonova.messaging.contract import ScheduleServer
 from kilonova.model.clock import Random
 from kilonova.scheduler.multipliers import Multiplier
-from kilonova.scheduler.rules import Filters, Weighers
+from kilonova.scheduler.rules import Filters, Weighers, is_fixed
 from kilonova.scheduler.view import Bools, Floats, HostView, Ints
 
 _EQUAL = 1e-9
@@ -50,7 +50,9 @@ class Ranking:
         self._filters = filters
         self._weighers = weighers
         self._names = tuple(filters)
-        self.first = self._judge(view)
+        self._moving = [at for at, rule in enumerate(filters.values()) if not is_fixed(rule)]
+        self._fixed = self._judge(view, [at for at in range(len(filters)) if at not in self._moving])
+        self.first = np.minimum(self._fixed, self._judge(view, self._moving))
         self.counts: Ints = np.bincount(self.first, minlength=len(self._names) + 1)
         alive = np.flatnonzero(self.first == len(self._names))
         raw = [weigher.weigh(view, request) for weigher, _ in weighers.values()]
@@ -83,7 +85,7 @@ class Ranking:
         """The usage of those hosts has changed."""
         changed = np.array(rows, dtype=np.int64)
         few = self.view.only(changed)
-        first = self._judge(few)
+        first = np.minimum(self._fixed[changed], self._judge(few, self._moving))
         np.subtract.at(self.counts, self.first[changed], 1)
         np.add.at(self.counts, first, 1)
         self.first[changed] = first
@@ -91,9 +93,10 @@ class Ranking:
         total = self._add_up(raw, few)
         self.weights[changed] = np.where(first == len(self._names), total, -np.inf)
 
-    def _judge(self, view: HostView) -> Ints:
+    def _judge(self, view: HostView, which: Sequence[int]) -> Ints:
+        """The first of these filters that drops each host, by its position."""
         first = np.full(len(view), len(self._names), dtype=np.int64)
-        for at in range(len(self._names) - 1, -1, -1):
+        for at in reversed(which):
             first[~self._filters[self._names[at]].passes(view, self.request)] = at
         return first
 

@@ -14,7 +14,11 @@ from kilonova.scheduler.view import Bools, Floats, HostView, Ints
 
 
 class Filter(Protocol):
-    """Says of each host whether the server may go there."""
+    """Says of each host whether the server may go there.
+
+    One with a class attribute ``fixed = True`` does not look at what is used of the hosts, nor at neighbours: its verdicts
+    are kept until something else changes.
+    """
 
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         """One truth value per row of the view."""
@@ -36,6 +40,11 @@ class Weigher(Protocol):
 def columns_read(*rules: object) -> frozenset[str]:
     """The columns on demand that these rules look at: ``io_ops``, ``failed_builds``."""
     return frozenset().union(*(getattr(rule, "reads", ()) for rule in rules))
+
+
+def is_fixed(rule: Filter) -> bool:
+    """Whether the filter's verdicts outlive a change of usage."""
+    return bool(getattr(rule, "fixed", False))
 
 
 Filters = Mapping[str, Filter]

@@ -3,6 +3,7 @@
 from random import Random
 from typing import Any
 
+import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from kilonova.model.placement import Neighbours, ServerGroup
 from kilonova.scheduler.catalog import FILTERS, make_filters, make_weighers
 from kilonova.scheduler.decider import Batch, Decider
 from kilonova.scheduler.ranking import Ranking
+from kilonova.scheduler.rules import is_fixed
 from tests.unit.scheduler import reference
 from tests.unit.scheduler.fleets import Group, Host, fleet_of, request_of
 from tests.unit.scheduler.reference import Case
@@ -213,6 +215,37 @@ def test_a_decision_violates_no_rule(world: World, chosen: list[str], seed: int)
         assert None not in dropped.values()
     else:
         assert dropped[decision.host] is None
+
+
+@settings(max_examples=30, deadline=None)
+@given(world=worlds, usage=st.lists(st.tuples(amounts, st.integers(0, 3), st.integers(0, 3)), min_size=6, max_size=6))
+def test_fixed_filters_do_not_look_at_what_changes(world: World, usage: list[tuple[Need, int, int]]) -> None:
+    hosts, groups, request, neighbours, options = world
+    later = [
+        msgspec.structs.replace(host, used=used, servers=servers, io_ops=io_ops)
+        for host, (used, servers, io_ops) in zip(hosts, usage, strict=False)
+    ]
+    before, after = fleet_of(hosts, groups).view, fleet_of(later, groups).view.beside(neighbours)
+    for name, made in make_filters(sorted(FILTERS), options).items():
+        if is_fixed(made):
+            assert made.passes(before, request).tolist() == made.passes(after, request).tolist(), name
+
+
+@settings(max_examples=30, deadline=None)
+@given(world=worlds, count=st.integers(1, 8))
+def test_a_ranking_that_is_kept_says_what_a_new_one_says(world: World, count: int) -> None:
+    hosts, groups, request, _, options = world
+    fleet = fleet_of(hosts, groups)
+    filters = make_filters(
+        ["ComputeFilter", "NumInstancesFilter", "IoOpsFilter", "TraitsFilter", "CapacityFilter"], options
+    )
+    asked: dict[str, Any] = {"subset": 1, "random": Random(count)}
+    decider = Decider(fleet, filters, filters, make_weighers(options), **asked)
+    for _ in range(count):
+        fresh = decider.look(request)
+        decision = decider.decide(request, Batch())
+        assert decision.counts == fresh.dropped_by()
+        assert (decision.host is None) == (fresh.fits == 0)
 
 
 def _first(ranking: Ranking) -> dict[str, int]:

@@ -15,6 +15,8 @@ def _shown(metadata: Metadata, keys: Sequence[str]) -> str:
 class AggregateInstanceExtraSpecsFilter:
     """The flavor's extra specs, with the scope ``aggregate_instance_extra_specs`` or with none, match the metadata."""
 
+    fixed = True
+
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         wanted = self._wanted(request)
         if not wanted:
@@ -49,6 +51,8 @@ class AggregateImagePropertiesIsolation:
     With a ``namespace`` only keys that begin with it, and the ``separator``, are looked at.
     """
 
+    fixed = True
+
     def __init__(self, namespace: str | None = None, separator: str = ".") -> None:
         self._prefix = f"{namespace}{separator}" if namespace else ""
 
@@ -74,6 +78,8 @@ class AggregateImagePropertiesIsolation:
 class AggregateMultiTenancyIsolation:
     """Hosts of aggregates with keys ``filter_tenant_id…`` take servers of those projects only."""
 
+    fixed = True
+
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         project_id = request.guest.project_id
         return view.judge_aggregates(lambda aggregates: project_id in (tenants(aggregates) or {project_id}))
@@ -84,6 +90,8 @@ class AggregateMultiTenancyIsolation:
 
 class AggregateTypeAffinityFilter:
     """Hosts of aggregates with the key ``instance_type`` take servers of the flavors named there only."""
+
+    fixed = True
 
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         return view.judge_aggregates(

@@ -21,6 +21,8 @@ class ImagePropertiesFilter:
     ``default_architecture`` is that of images that do not say.
     """
 
+    fixed = True
+
     def __init__(self, default_architecture: str | None = None) -> None:
         self._default = default_architecture
 

@@ -11,6 +11,8 @@ from kilonova.scheduler.view import Bools, HostView
 class IsolatedHostsFilter:
     """The isolated images are at home on the isolated hosts; ``restrict``: and no others may go there."""
 
+    fixed = True
+
     def __init__(self, hosts: Collection[str], images: Collection[str], *, restrict: bool) -> None:
         self._hosts = frozenset(hosts)
         self._images = frozenset(images)

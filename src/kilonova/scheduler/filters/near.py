@@ -10,6 +10,8 @@ from kilonova.scheduler.view import Bools, HostView
 class SimpleCIDRAffinityFilter:
     """The host's own address is in the network around the hinted one; without ``cidr`` that is a ``/24``."""
 
+    fixed = True
+
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         wanted = self._wanted(request)
         if not wanted:

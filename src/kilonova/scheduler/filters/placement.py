@@ -14,6 +14,8 @@ def _asked(request: ScheduleServer) -> TraitRequest:
 class TraitsFilter:
     """The host has the traits that flavor and image require, and none that they forbid."""
 
+    fixed = True
+
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         asked = _asked(request)
         if not (asked.required or asked.forbidden):
@@ -30,6 +32,8 @@ class TraitsFilter:
 
 class IsolatedAggregatesFilter:
     """Hosts of aggregates with ``trait:NAME=required`` take only servers that require that trait themselves."""
+
+    fixed = True
 
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         required = _asked(request).required
@@ -52,6 +56,8 @@ class TenantAggregatesFilter:
     """A project with aggregates of its own (``filter_tenant_id…``) gets hosts of those; one without any host, unless
     an aggregate is ``required``.
     """
+
+    fixed = True
 
     def __init__(self, *, required: bool = False) -> None:
         self._required = required

@@ -7,6 +7,8 @@ from kilonova.scheduler.view import Bools, HostView
 class AllHostsFilter:
     """Any host."""
 
+    fixed = True
+
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         return view.everywhere()
 
@@ -17,6 +19,8 @@ class AllHostsFilter:
 class ComputeFilter:
     """The host's nova-compute is up and enabled."""
 
+    fixed = True
+
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         return view.columns.up & view.columns.enabled
 
@@ -26,6 +30,8 @@ class ComputeFilter:
 
 class AvailabilityZoneFilter:
     """The host is in the zone that was asked for; any zone, if none was."""
+
+    fixed = True
 
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         wanted = request.availability_zone
@@ -39,6 +45,8 @@ class AvailabilityZoneFilter:
 
 class RequestedHostFilter:
     """The very host an administrator asked for, and none that this request has failed on."""
+
+    fixed = True
 
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         passing = view.everywhere()
