@@ -1,0 +1,138 @@
+"""Compute hosts as Placement's resource providers: views on ``hosts`` and what belongs to them, with nothing of their own.
+
+Filters run in the database, but for traits: those that follow from a host's capabilities stand in no table, so hosts are read
+some hundreds at a time until as many suit as were asked for.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kilonova.database import host_inventories, traits
+from kilonova.database.tables import aggregate_hosts, aggregates, hosts
+from kilonova.database.tables import host_inventories as added
+from kilonova.model.errors import Conflict, NotFound
+from kilonova.model.inventory import HOST_CLASSES, MOST
+from kilonova.model.provider import Group, Provider
+
+STALE = "placement.concurrent_update"
+_BATCH = 500
+_h, _i, _m = hosts.c, added.c, aggregate_hosts.c
+_PROVIDERS = sa.select(_h.id, _h.uuid, _h.host, _h.generation, _h.updated_at, *host_inventories.OWN_COLUMNS)
+_BY_UUID = _PROVIDERS.where(_h.uuid == sa.bindparam("of_uuid"))
+_HELD = _BY_UUID.with_for_update()
+_TOUCH = hosts.update().where(_h.uuid == sa.bindparam("of_uuid")).values(generation=_h.generation + 1)
+_AGGREGATES = (
+    sa.select(aggregates.c.uuid)
+    .join(aggregate_hosts, _m.aggregate_id == aggregates.c.id)
+    .where(_m.host == sa.bindparam("of_host"))
+    .order_by(aggregates.c.id)
+)
+
+
+def get(connection: Connection, uuid: str) -> Provider:
+    """One of them, with its traits. Raises ``NotFound``."""
+    return _one(connection, _BY_UUID, uuid)
+
+
+def hold(connection: Connection, uuid: str, generation: int | None = None) -> Provider:
+    """One of them for changing it: claims on it wait. Raises ``NotFound``, or ``Conflict`` if its generation is another."""
+    provider = _one(connection, _HELD, uuid)
+    if generation is not None and provider.generation != generation:
+        raise Conflict(
+            "The resource provider's generation is another by now: read it again and try again.", name=STALE
+        )
+    return provider
+
+
+def _one(connection: Connection, query: sa.Select[Any], uuid: str) -> Provider:
+    row = connection.execute(query, {"of_uuid": uuid.lower()}).first()
+    if row is None:
+        raise NotFound(f"No resource provider with uuid {uuid[:64]} found")
+    return next(_providers(connection, [row], True))
+
+
+def touch(connection: Connection, uuid: str) -> None:
+    """Count a change."""
+    connection.execute(_TOUCH, {"of_uuid": uuid})
+
+
+def aggregates_of(connection: Connection, host: str) -> list[str]:
+    """The UUIDs of the aggregates a host is in."""
+    return list(connection.execute(_AGGREGATES, {"of_host": host}).scalars())
+
+
+def find(
+    connection: Connection,
+    groups: Sequence[Group],
+    *,
+    uuid: str | None = None,
+    name: str | None = None,
+    limit: int | None = None,
+    with_traits: bool = False,
+) -> list[Provider]:
+    """The providers that can each give all of the groups at once, in the order they came; at most ``limit``."""
+    query = _PROVIDERS.where(*_conditions(groups, uuid, name)).order_by(_h.id).limit(_BATCH)
+    picky = any(group.names_traits for group in groups)
+    found: list[Provider] = []
+    last = 0
+    while limit is None or len(found) < limit:
+        rows = connection.execute(query.where(_h.id > last)).all()
+        read = _providers(connection, rows, with_traits or picky)
+        found += [one for one in read if all(group.suits(one.traits) for group in groups)]
+        if len(rows) < _BATCH:
+            break
+        last = rows[-1].id
+    return found[:limit]
+
+
+def _providers(connection: Connection, rows: Sequence[sa.Row[Any]], with_traits: bool) -> Iterator[Provider]:
+    names = [row.host for row in rows]
+    inventories = host_inventories.added(connection, names)
+    of = traits.traits_of_hosts(connection, names) if with_traits else {}
+    for row in rows:
+        yield Provider(
+            uuid=row.uuid,
+            host=row.host,
+            generation=row.generation,
+            updated_at=row.updated_at,
+            inventories=host_inventories.own(row) | inventories.get(row.host, {}),
+            traits=of.get(row.host, frozenset()),
+        )
+
+
+def _conditions(groups: Sequence[Group], uuid: str | None, name: str | None) -> Iterator[sa.ColumnElement[bool]]:
+    if uuid is not None:
+        yield _h.uuid == uuid.lower()
+    if name is not None:
+        yield _h.host == name
+    for group in groups:
+        if group.in_tree is not None:
+            yield _h.uuid == group.in_tree.lower()
+        yield from (_in_aggregate(some) for some in group.member_of)
+        if group.not_member_of:
+            yield ~_in_aggregate(group.not_member_of)
+    for resource_class in sorted({name for group in groups for name in group.resources}):
+        portions = [group.resources[resource_class] for group in groups if resource_class in group.resources]
+        yield _has_room(resource_class, portions)
+
+
+def _in_aggregate(uuids: Iterable[str]) -> sa.ColumnElement[bool]:
+    within = sa.select(_m.host).join(aggregates, aggregates.c.id == _m.aggregate_id)
+    return within.where(_m.host == _h.host, aggregates.c.uuid.in_(sorted(uuid.lower() for uuid in uuids))).exists()
+
+
+def _has_room(resource_class: str, portions: list[int]) -> sa.ColumnElement[bool]:
+    """The comparison a claim makes; ``model.inventory.Inventory.fits`` in the database's words."""
+    amount = min(sum(portions), MOST)
+    if resource_class in HOST_CLASSES:
+        column = HOST_CLASSES[resource_class]
+        return hosts.c[f"{column}_capacity"] - hosts.c[f"{column}_used"] >= amount
+    each = [
+        sa.and_(_i.min_unit <= portion, _i.max_unit >= portion, sa.literal(portion, sa.Integer) % _i.step_size == 0)
+        for portion in {min(portion, MOST) for portion in portions}
+    ]
+    room = sa.select(_i.host).where(_i.host == _h.host, _i.resource_class == resource_class)
+    return room.where(_i.capacity - _i.used >= amount, *each).exists()
