@@ -11,7 +11,7 @@ from kilonova.database.flavors import seed_flavors
 from kilonova.hypervisor.fake.settings import Fault
 from kilonova.model.guest import GuestState
 from tests.simulation.test_server_states import act, actions_of, guest_is, running
-from tests.simulation.world import Client, World, nothing_left
+from tests.simulation.world import IMAGE, Client, World, nothing_left
 
 INTERVAL = 300.0
 
@@ -125,6 +125,21 @@ async def test_a_restore_that_fails_leaves_a_server_that_is_off(world: World, cl
     await all_is_well(world)
     assert await act(client, server_id, "os-start") == 202
     await client.until(server_id, "ACTIVE")
+
+
+async def test_a_restore_without_a_guest_ends_in_error(world: World, client: Client) -> None:
+    """Found by seeds 102503 and 104912: it was called SHUTOFF, though nothing of it was there to be started."""
+    server_id, host = await running(world, client)
+    world.drivers[host].inject(Fault(verb="prepare"))
+    assert await act(client, server_id, "rebuild", {"imageRef": IMAGE}) == 202
+    await client.until(server_id, "ERROR")
+    await deleted(client, server_id)
+    assert await act(client, server_id, "restore") == 202
+    server = await client.until(server_id, "ERROR")
+    assert "is not on this host" in server["fault"]["message"]
+    assert await act(client, server_id, "rebuild", {"imageRef": IMAGE}) == 202
+    await client.until(server_id, "ACTIVE")
+    await all_is_well(world)
 
 
 async def test_a_reset_brings_it_back_into_the_count(world: World, client: Client) -> None:

@@ -7,7 +7,7 @@ from kilonova.compute.build import confirm, prepare
 from kilonova.compute.destroy import destroy
 from kilonova.compute.step import StepRun
 from kilonova.compute.tools import Tools
-from kilonova.model.errors import HostFault, NotFound, Stale
+from kilonova.model.errors import GuestGone, HostFault, Stale
 from kilonova.model.guest import GuestSpec, GuestState
 from kilonova.model.server import PowerState
 
@@ -71,7 +71,7 @@ async def _as_before(run: StepRun, tools: Tools) -> None:
             await tools.driver.release(run.asked.server_id)  # confirmed long ago, if perhaps not let run yet
             if not run.asked.work.get("stays_off"):
                 await tools.driver.power_on(run.asked.server_id)
-        except NotFound:
+        except GuestGone:
             # Lost with its host's disk, say: the server's next comparison says so, which this step cannot mend.
             log.error("the guest to go on with is not here", server=run.asked.server_id)
 

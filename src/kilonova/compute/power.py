@@ -4,7 +4,7 @@ import structlog
 
 from kilonova.compute.step import StepRun
 from kilonova.compute.tools import Tools
-from kilonova.model.errors import NotFound
+from kilonova.model.errors import GuestGone
 from kilonova.model.server import PowerState
 
 log = structlog.get_logger()
@@ -29,7 +29,7 @@ async def put_away(run: StepRun, tools: Tools) -> None:
     with run.timeline.span("put_away"):
         try:
             await tools.driver.power_off(run.asked.server_id, tools.grace)
-        except NotFound:
+        except GuestGone:
             log.warning("soft-deleted without a guest", server=run.asked.server_id)
     await run.finish(PowerState.SHUTDOWN)
 

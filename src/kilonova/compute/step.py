@@ -23,7 +23,7 @@ from kilonova.messaging.contract import (
 )
 from kilonova.model.clock import Clock
 from kilonova.model.context import RequestContext
-from kilonova.model.errors import HostFault, KilonovaError, Stale, Unavailable
+from kilonova.model.errors import GuestGone, HostFault, KilonovaError, Stale, Unavailable
 from kilonova.telemetry.timeline import Timeline
 
 log = structlog.get_logger()
@@ -146,6 +146,7 @@ class StepRun:
                     host=self._host,
                     message=message,
                     details=details,
+                    guest_gone=isinstance(error, GuestGone),
                     retry=error.retry if isinstance(error, HostFault) else not known,
                     events=self.timeline.take(),
                 ),

@@ -206,13 +206,29 @@ class Steps:
         timeline.message(delivery, "message.fail")
         error = KilonovaError(asked.message, details=asked.details)
         try:
-            await self._end_failed(asked.action_id, asked.step, asked.epoch, error, timeline, retry=asked.retry)
+            await self._end_failed(
+                asked.action_id,
+                asked.step,
+                asked.epoch,
+                error,
+                timeline,
+                retry=asked.retry,
+                guest_gone=asked.guest_gone,
+            )
         except Stale as stale:
             return Verdict(accepted=False, reason=stale.message)
         return Verdict(accepted=True)
 
     async def _end_failed(
-        self, action_id: str, step: str, epoch: int, error: KilonovaError, timeline: Timeline, *, retry: bool
+        self,
+        action_id: str,
+        step: str,
+        epoch: int,
+        error: KilonovaError,
+        timeline: Timeline,
+        *,
+        retry: bool,
+        guest_gone: bool = False,
     ) -> None:
         action = await self._database.run(actions.find, action_id)
         if action is None:
@@ -225,6 +241,7 @@ class Steps:
             message=error.message,
             details=error.details,
             elsewhere=retry and may_retry_elsewhere(action, self._limits),
+            guest_gone=guest_gone,
             now=self._clock.now(),
             dispatch=self._dispatch,
             events=timeline.events,

@@ -1,6 +1,6 @@
 """Rows of ``actions`` and ``action_events``: the engine's log book. Every change names the epoch it was made under."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -187,7 +187,8 @@ def renew(connection: Connection, host: str, running: Sequence[tuple[str, int]],
     if not running:
         return []
     wanted = dict(running)
-    held = dict(connection.execute(_HELD, {"these": list(wanted), "of_owner": host}).tuples().all())
+    found = connection.execute(_HELD, {"these": list(wanted), "of_owner": host})
+    held = {row.id: row.epoch for row in found}
     mine = [action_id for action_id, epoch in wanted.items() if held.get(action_id) == epoch]
     if mine:
         connection.execute(_RENEW, {"these": mine, "of_owner": host, "until": until})
@@ -200,6 +201,17 @@ def record(connection: Connection, action_id: str, events: Sequence[TimelineEven
         connection.execute(
             _INSERT_EVENTS, [{"action_id": action_id, **msgspec.structs.asdict(event)} for event in events]
         )
+
+
+def record_all(connection: Connection, events: Mapping[str, Sequence[TimelineEvent]]) -> None:
+    """Add to the timelines of several actions."""
+    rows = [
+        {"action_id": action_id, **msgspec.structs.asdict(event)}
+        for action_id, found in events.items()
+        for event in found
+    ]
+    if rows:
+        connection.execute(_INSERT_EVENTS, rows)
 
 
 def timeline(connection: Connection, action_id: str) -> list[TimelineEvent]:

@@ -25,6 +25,9 @@ _ZONES = (
 )
 _ZONE_OF = _ZONES.where(_m.host == sa.bindparam("of_host"))
 _OWN_ZONE = sa.select(_h.availability_zone).where(_h.host == sa.bindparam("of_host"))
+_THESE: sa.BindParameter[str] = sa.bindparam("these", expanding=True)
+_ZONES_OF = _ZONES.where(_m.host.in_(_THESE))
+_OWN_ZONES = sa.select(_h.host, _h.availability_zone).where(_h.host.in_(_THESE))
 _HOLD = aggregates.update().where(_a.id == sa.bindparam("number")).values(name=_a.name)
 _TAKE = hosts.update().where(_h.host == sa.bindparam("of_host")).values(servers_count=_h.servers_count)
 
@@ -41,6 +44,13 @@ def zone_of(connection: Connection, host: str) -> str | None:
         return str(row.availability_zone)
     own = connection.execute(_OWN_ZONE, {"of_host": host}).scalar()
     return None if own is None else str(own)
+
+
+def zones_of(connection: Connection, names: Collection[str]) -> dict[str, str]:
+    """``zone_of`` many hosts at once; those that are not there are missing."""
+    these = {"these": list(names)}
+    own = {row.host: str(row.availability_zone) for row in connection.execute(_OWN_ZONES, these)}
+    return own | {row.host: str(row.availability_zone) for row in connection.execute(_ZONES_OF, these)}
 
 
 def get(connection: Connection, number: int) -> Aggregate:

@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, aggregates, ledger, membership, moves, outcomes, server_groups, servers
+from kilonova.database import actions, ledger, membership, outcomes, servers
 from kilonova.database.outgoing import Outgoing, step_message
-from kilonova.messaging.contract import Need, TimelineEvent
+from kilonova.messaging.contract import TimelineEvent
 from kilonova.model.action import Action, ActionState, Performer, Remedy, Step, host_of_step, next_step
 from kilonova.model.errors import NotFound, Stale
 from kilonova.model.guest import Nic
 from kilonova.model.kinds.catalog import KINDS
-from kilonova.model.kinds.create import CREATE, SCHEDULE
+from kilonova.model.kinds.create import SCHEDULE
 from kilonova.model.remedies import resend_delay
 from kilonova.model.server import PowerState, Server, VmState
 
@@ -28,68 +28,10 @@ _RUNNING = (ActionState.RUNNING,)
 _OPEN = (ActionState.PENDING, ActionState.RUNNING)
 
 
-class ClaimLost(Exception):
-    """The host filled up, or its servers or zone changed, between the decision and the claim; the transaction is rolled back."""
-
-
 # --- nova-scheduler ----------------------------------------------------------------------------------------
 
 
-def place(
-    connection: Connection,
-    *,
-    action_id: str,
-    epoch: int,
-    server_id: str,
-    project_id: str,
-    host: str,
-    zone: str,
-    need: Need,
-    now: int,
-    dispatch: int,
-    events: Sequence[TimelineEvent],
-    kind: str = CREATE.name,
-    work: Mapping[str, Any] | None = None,
-    group_id: str | None = None,
-) -> None:
-    """Claim ``host`` for the server and pass the action on: to that host, or for a move to whoever goes first.
-
-    Raises ``Stale`` if the action has moved on without us, ``ClaimLost`` if the host has filled up or was disabled, or the
-    server's group with a policy does not go there any more.
-    """
-    moves_it = KINDS[kind].moves
-    following = KINDS[kind].after(SCHEDULE.name)
-    assert following is not None
-    work = {**(work or {}), "destination": host, "zone": zone} if moves_it else (work or {})
-    columns = _queued(following, host_of_step(following, host, work), epoch + 1, now, dispatch) | {"work": work}
-    if not actions.change(connection, action_id, columns, epoch=epoch, states=_PENDING, step=SCHEDULE.name):
-        raise Stale(f"action {action_id} is no longer at epoch {epoch}")
-    places = {} if moves_it else {"host": host, "availability_zone": zone}
-    task = following.task_state
-    if not servers.update(connection, server_id, held_by=action_id, task_state=task, updated_at=now, **places):
-        raise Stale(f"server {server_id} is no longer held by action {action_id}")
-    if group_id is not None and not server_groups.claim_place(connection, group_id, server_id, host):
-        raise ClaimLost(host)
-    if not ledger.claim(
-        connection,
-        server_id=server_id,
-        project_id=project_id,
-        host=host,
-        need=need,
-        now=now,
-        held_by=action_id if moves_it else None,
-    ):
-        raise ClaimLost(host)
-    if not membership.takes_servers(connection, host):  # the scheduler's view is older than an operator's word
-        raise ClaimLost(host)
-    if aggregates.zone_of(connection, host) != zone:  # asked with the host's row held: a zone with servers stays
-        raise ClaimLost(host)
-    if moves_it:
-        moves.destined(connection, action_id, kind, host, now)
-    actions.record(connection, action_id, events)
-
-
-def _queued(step: Step, on_host: str | None, epoch: int, now: int, dispatch: int) -> dict[str, Any]:
+def queued(step: Step, on_host: str | None, epoch: int, now: int, dispatch: int) -> dict[str, Any]:
     """The columns of an action that waits for a step to be begun."""
     return {
         "step": step.name,
@@ -256,7 +198,7 @@ def _go_on(
             _succeed(connection, action, power, now)
         return Finished(accepted=True) if ended else stale
     on_host = host_of_step(following, server.host, action.work)
-    columns = _queued(following, on_host, action.epoch + 1, now, dispatch) | {"work": action.work}
+    columns = queued(following, on_host, action.epoch + 1, now, dispatch) | {"work": action.work}
     ours = following.performer is Performer.CONDUCTOR
     if ours:
         columns |= {"state": ActionState.RUNNING, "owner": owner, "attempts": 1, "lease_until": now + lease}
@@ -306,11 +248,13 @@ def fail(
     message: str,
     details: str,
     elsewhere: bool,
+    guest_gone: bool = False,
     now: int,
     dispatch: int,
     events: Sequence[TimelineEvent],
 ) -> Outgoing | None:
-    """A step failed and was undone where it was. ``elsewhere``: give another host a try. Raises ``Stale``."""
+    """A step failed and was undone where it was. ``elsewhere``: give another host a try. ``guest_gone``: there was nothing to
+    work on, and nothing that the server could go back to. Raises ``Stale``."""
     action = actions.find(connection, action_id)
     if action is None or action.epoch != epoch or action.step != step or action.finished_at is not None:
         raise Stale(f"action {action_id} is past epoch {epoch}")
@@ -322,6 +266,10 @@ def fail(
         _put_off(connection, action, now, dispatch, message)
     else:
         outgoing = _turn_back(connection, action, message, details, now, dispatch)
+        if guest_gone and outgoing is None:
+            servers.update(
+                connection, action.server_id, vm_state=str(VmState.ERROR), power_state=int(PowerState.NOSTATE)
+            )
     actions.record(connection, action_id, events)
     return outgoing
 
@@ -332,7 +280,7 @@ def _reschedule(connection: Connection, action: Action, now: int, dispatch: int,
     kind = KINDS[action.kind]
     failed = action.work.get("destination") if kind.moves else server.host
     excluded = [*action.excluded_hosts, failed] if failed else action.excluded_hosts
-    columns = _queued(kind.step(SCHEDULE.name), None, action.epoch + 1, now, dispatch) | {
+    columns = queued(kind.step(SCHEDULE.name), None, action.epoch + 1, now, dispatch) | {
         "excluded_hosts": excluded,
         "message": reason,
     }
@@ -352,7 +300,7 @@ def _reschedule(connection: Connection, action: Action, now: int, dispatch: int,
 
 def _put_off(connection: Connection, action: Action, now: int, dispatch: int, reason: str) -> None:
     """A delete only goes forward: the sweep asks again, and after the last attempt goes on without the host."""
-    waiting = _queued(KINDS[action.kind].step(action.step), action.on_host, action.epoch + 1, now, dispatch)
+    waiting = queued(KINDS[action.kind].step(action.step), action.on_host, action.epoch + 1, now, dispatch)
     waiting |= {"attempts": action.attempts, "message": reason}
     if not actions.change(connection, action.id, waiting, epoch=action.epoch, states=_OPEN):
         raise Stale(f"action {action.id} is past epoch {action.epoch}")
@@ -369,7 +317,7 @@ def _turn_back(
     server = _server_of(connection, action)
     work = {**action.work, "failure": {"message": message, "details": details}}
     on_host = host_of_step(kind.undo, server.host, work)
-    columns = _queued(kind.undo, on_host, action.epoch + 1, now, dispatch) | {"work": work, "message": message}
+    columns = queued(kind.undo, on_host, action.epoch + 1, now, dispatch) | {"work": work, "message": message}
     if not actions.change(connection, action.id, columns, epoch=action.epoch, states=_OPEN):
         raise Stale(f"action {action.id} is past epoch {action.epoch}")
     servers.update(connection, server.id, held_by=action.id, task_state=kind.undo.task_state, updated_at=now)
@@ -468,7 +416,7 @@ def _again(connection: Connection, action: Action, remedy: Remedy, now: int, dis
     # comes first, it or its copy, takes the lease. A running one is fenced off.
     epoch = action.epoch if action.state == ActionState.PENDING and remedy is Remedy.RESEND else action.epoch + 1
     on_host = host_of_step(step, server.host, action.work)
-    columns = _queued(step, on_host, epoch, now, dispatch)
+    columns = queued(step, on_host, epoch, now, dispatch)
     same = step.name == action.step
     if same:
         columns["attempts"] = action.attempts

@@ -85,6 +85,66 @@ def claim(
     return True
 
 
+_HOLD = (
+    sa.select(_h.host).where(_h.host.in_(sa.bindparam("these", expanding=True))).order_by(_h.host).with_for_update()
+)
+_CLAIM_ALIKE = (
+    hosts.update()
+    .where(
+        _h.host.in_(sa.bindparam("these", expanding=True)),
+        _h.vcpus_used + sa.bindparam("vcpus_needed", type_=sa.Integer) <= _h.vcpus_capacity,
+        _h.memory_mb_used + sa.bindparam("memory_needed", type_=sa.Integer) <= _h.memory_mb_capacity,
+        _h.disk_gb_used + sa.bindparam("disk_needed", type_=sa.Integer) <= _h.disk_gb_capacity,
+    )
+    .values(
+        vcpus_used=_h.vcpus_used + sa.bindparam("vcpus_needed", type_=sa.Integer),
+        memory_mb_used=_h.memory_mb_used + sa.bindparam("memory_needed", type_=sa.Integer),
+        disk_gb_used=_h.disk_gb_used + sa.bindparam("disk_needed", type_=sa.Integer),
+        servers_count=_h.servers_count + sa.bindparam("more", type_=sa.Integer),
+    )
+)
+
+
+def hold(connection: Connection, names: Sequence[str]) -> None:
+    """Lock the rows of hosts, in the order of their names: whoever changes several at once waits in one direction."""
+    connection.execute(_HOLD, {"these": list(names)}).all()
+
+
+def claim_all(connection: Connection, claims: Sequence[tuple[str, str, str, Need]], now: int) -> bool:
+    """Take from hosts what many new servers need: (server, project, host, need). False if any does not fit; roll back then.
+
+    Hosts that give the same are changed by one statement.
+    """
+    taken: dict[str, tuple[int, int, int, int]] = {}
+    for _, _, host, need in claims:
+        vcpus, memory, disk, more = taken.get(host, (0, 0, 0, 0))
+        taken[host] = (vcpus + need.vcpus, memory + need.memory_mb, disk + need.disk_gb, more + 1)
+    alike: dict[tuple[int, int, int, int], list[str]] = {}
+    for host, amounts in taken.items():
+        alike.setdefault(amounts, []).append(host)
+    for (vcpus, memory, disk, more), names in alike.items():
+        values = {"vcpus_needed": vcpus, "memory_needed": memory, "disk_needed": disk, "more": more}
+        if connection.execute(_CLAIM_ALIKE, {"these": sorted(names), **values}).rowcount != len(names):
+            return False
+    connection.execute(
+        _ALLOCATE,
+        [
+            {
+                "consumer": server_id,
+                "host": host,
+                "server_id": server_id,
+                "project_id": project_id,
+                "vcpus": need.vcpus,
+                "memory_mb": need.memory_mb,
+                "disk_gb": need.disk_gb,
+                "created_at": now,
+            }
+            for server_id, project_id, host, need in claims
+        ],
+    )
+    return True
+
+
 def give_back(connection: Connection, server_id: str) -> None:
     """Return all that a server has claimed, on whatever host. Nothing happens if it has claimed nothing."""
     _return(connection, connection.execute(_ALLOCATIONS_OF, {"of_server": server_id}).all())

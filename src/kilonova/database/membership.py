@@ -1,6 +1,6 @@
 """Rows of ``services`` and ``hosts``: who is there, what the machines have, who is up."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,6 +25,15 @@ _BEAT = (
         services.c.incarnation == sa.bindparam("of_incarnation"),
     )
     .values(last_seen_at=sa.bindparam("now"), stopped_at=None)
+)
+_TAKES_NONE = (
+    sa.select(services.c.id)
+    .where(
+        services.c.binary == "nova-compute",
+        services.c.host.in_(sa.bindparam("these", expanding=True)),
+        sa.or_(services.c.disabled.is_(True), services.c.forced_down.is_(True)),
+    )
+    .limit(1)
 )
 _DESCRIBE = hosts.update().where(hosts.c.host == sa.bindparam("of_host"))
 _DESCRIBE_ANEW = _DESCRIBE.values(generation=hosts.c.generation + 1)
@@ -88,6 +97,11 @@ def takes_servers(connection: Connection, host: str) -> bool:
     """Whether no operator has said that a host gets nothing new; asked in the transaction that claims it."""
     service = find_service(connection, "nova-compute", host)
     return service is None or not (service.disabled or service.forced_down)
+
+
+def all_take_servers(connection: Connection, names: Sequence[str]) -> bool:
+    """``takes_servers`` of many hosts at once."""
+    return connection.execute(_TAKES_NONE, {"these": list(names)}).first() is None
 
 
 def get_service(connection: Connection, uuid: str) -> Service:

@@ -127,6 +127,24 @@ def claim_place(connection: Connection, group_id: str, server_id: str, host: str
     return group.allows(host, _members_by_host(connection, group_id, server_id))
 
 
+def claim_places(connection: Connection, places: Sequence[tuple[str, str]]) -> bool:
+    """``claim_place`` for many new servers at once, as (group, host): whether all of them may go where they are sent."""
+    wanted: dict[str, list[str]] = {}
+    for group_id, host in places:
+        wanted.setdefault(group_id, []).append(host)
+    for group_id in sorted(wanted):
+        group = find(connection, group_id)
+        if group is None or group.policy not in HARD:
+            continue
+        connection.execute(_QUEUE_UP, {"of_group": group_id})
+        members = _members_by_host(connection, group_id, "")
+        for host in wanted[group_id]:
+            if not group.allows(host, members):
+                return False
+            members[host] = members.get(host, 0) + 1
+    return True
+
+
 def _members_by_host(connection: Connection, group_id: str, but: str) -> dict[str, int]:
     found = connection.execute(_BY_HOST, {"of_group": group_id, "but": but})
     return {host: int(count) for host, count in found}

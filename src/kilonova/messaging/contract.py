@@ -171,7 +171,8 @@ class FinishStep(Message, frozen=True, kw_only=True):
 
 
 class FailStep(Message, frozen=True, kw_only=True):
-    """It failed here and what it had made here is gone again. ``retry``: another host may succeed.
+    """It failed here and what it had made here is gone again. ``retry``: another host may succeed. ``guest_gone``: there is no
+    guest of the server here at all.
 
     ``message`` is for the user, ``details`` for the administrator.
     """
@@ -183,6 +184,7 @@ class FailStep(Message, frozen=True, kw_only=True):
     message: str
     details: str = ""
     retry: bool = False
+    guest_gone: bool = False
     events: list[TimelineEvent] = []
 
 

@@ -48,6 +48,10 @@ class NotFound(KilonovaError):
     status = 404
 
 
+class GuestGone(NotFound):
+    """A host has no guest of a server that is to be there."""
+
+
 class Conflict(KilonovaError):
     """The object is in a state that forbids it now: 409."""
 

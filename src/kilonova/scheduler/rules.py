@@ -1,12 +1,15 @@
 """The two protocols of scheduling: filters drop hosts, weighers rank those that are left.
 
-Both carry Nova's names and meaning, so operators can carry their configuration over.
+Both carry Nova's names and meaning, so operators can carry their configuration over. A rule judges every host of the
+view it is given, which may be all of them or only a few that have changed: what it says of one host must not depend on the
+others. How rules of one's own are plugged in stands in ``docs/scheduling.md``.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from kilonova.messaging.contract import ScheduleServer
-from kilonova.scheduler.hosts import Bools, Floats, HostView
+from kilonova.scheduler.view import Bools, Floats, HostView, Ints
 
 
 class Filter(Protocol):
@@ -24,6 +27,11 @@ class Filter(Protocol):
 class Weigher(Protocol):
     """Says of each host how much it is wanted."""
 
-    def weigh(self, view: HostView, request: ScheduleServer) -> Floats:
+    def weigh(self, view: HostView, request: ScheduleServer) -> Floats | Ints:
         """One number per row of the view, larger is better; the scale does not matter, it is normalised."""
         ...
+
+
+Filters = Mapping[str, Filter]
+Weighers = Mapping[str, tuple[Weigher, float]]
+"""Each with its multiplier: below zero, less is better."""

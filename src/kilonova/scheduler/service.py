@@ -1,20 +1,29 @@
-"""nova-scheduler: takes requests, chooses a host, claims it and passes the guest on (steps 3 and 4 of the picture)."""
+"""nova-scheduler: takes requests, chooses hosts, claims them and passes the guests on (steps 3 and 4 of the picture).
+
+Requests that wait are settled together: one look at the hosts, one problem to solve, one transaction of claims. Whoever of the
+waiting has its turn does it for all of them; nothing runs in the background.
+"""
+
+import asyncio
 
 import structlog
 
 from kilonova.config import MembershipConfig, SchedulerConfig
 from kilonova.database import engine
 from kilonova.database.connection import Database
+from kilonova.database.host_columns import read
 from kilonova.database.outgoing import Outgoing, placed
+from kilonova.database.placing import Outcome, Placement, place_all
 from kilonova.messaging.bus import Bus, Delivery, Subscription
 from kilonova.messaging.contract import SCHEDULER, Message, ScheduleServer
 from kilonova.model.clock import Clock, Random
 from kilonova.model.errors import Invalid, Stale, Unavailable
-from kilonova.model.placement import group_hint
+from kilonova.model.placement import Neighbours, group_hint
 from kilonova.scheduler.catalog import make_filters, make_weighers
-from kilonova.scheduler.decision import Decision, decide, explain_failure
-from kilonova.scheduler.hosts import HostView, load
-from kilonova.scheduler.neighbours import Turns, names_neighbours, read_neighbours
+from kilonova.scheduler.decider import Batch, Decider
+from kilonova.scheduler.decision import Decision, explain_failure
+from kilonova.scheduler.fleet import Fleet
+from kilonova.scheduler.neighbours import names_neighbours, read_neighbours
 from kilonova.telemetry.timeline import Timeline
 
 log = structlog.get_logger()
@@ -23,6 +32,29 @@ _PAUSE = 0.25  # seconds between two looks for hosts that have not reported yet
 _CUT_OFF = 3.0  # times membership.down_after that requests wait while no host at all is heard of
 _WHEN_FORCED = ["ComputeFilter", "RequestedHostFilter", "CapacityFilter"]  # nobody can force what is not there
 _TRIES = 20  # claims one request may lose to others before it waits for its message to come again
+_AT_ONCE = 64  # requests settled together
+_SHARE = 0.05  # of the time that is spent at most in reading the hosts anew, however many they are
+
+
+class _Asked:
+    """A request on its way through the scheduler.
+
+    ``unsure``: it was decided on a look that proved old, or might have been. ``tries``: claims it has lost to others.
+    """
+
+    def __init__(self, delivery: Delivery, request: ScheduleServer, timeline: Timeline, now: int) -> None:
+        self.delivery = delivery
+        self.request = request
+        self.timeline = timeline
+        self.since = now
+        self.unsure = False
+        self.tries = 0
+        self.done = False
+        self.error: Exception | None = None
+
+    def end(self, error: Exception | None = None) -> None:
+        """It is placed, refused, or dropped; or it failed."""
+        self.done, self.error = True, error
 
 
 class Scheduler:
@@ -43,20 +75,26 @@ class Scheduler:
         self._database = database
         self._bus = bus
         self._clock = clock
-        self._random = random
         self._host = host
         self._config = scheduler
         self._down_after = membership.down_after
         self._dispatch = int(dispatch * 1_000_000)
-        self._filters = make_filters(scheduler.filters)
-        self._forced = make_filters(_WHEN_FORCED)
-        self._weighers = make_weighers(scheduler.weighers)
-        self._view: HostView | None = None
+        self._fleet = Fleet()
+        self._decider = Decider(
+            self._fleet,
+            make_filters(scheduler.filters),
+            make_filters(_WHEN_FORCED),
+            make_weighers(scheduler.weighers),
+            subset=scheduler.host_subset_size,
+            random=random,
+        )
         self._read_at = 0.0
+        self._read_took = 0.0
         self._subscription: Subscription | None = None
         self._patient_until = 0.0
         self._all_silent = False
-        self._turns = Turns()
+        self._waiting: list[_Asked] = []
+        self._turn = asyncio.Lock()
 
     async def start(self) -> None:
         """Begin to take requests."""
@@ -72,77 +110,113 @@ class Scheduler:
         """One message of the queue."""
         if not isinstance(delivery.message, ScheduleServer):
             raise Invalid(f"the scheduler does not know {type(delivery.message).__name__}")
+        timeline = Timeline(self._clock, "nova-scheduler", self._host)
+        timeline.message(delivery, "message.schedule")
+        asked = _Asked(delivery, delivery.message, timeline, self._clock.now())
         try:
-            async with self._turns.turn(group_hint(delivery.message.hints)):
-                await self._schedule(delivery, delivery.message)
+            await self._see_to(asked)
+            if asked.error is not None:
+                raise asked.error
         except Unavailable as error:
             # The database has the action: the sweep asks again. A message that comes back would only be a second hint.
             log.warning("the sweep will send this request", action=delivery.message.action_id, error=error.message)
         return None
 
-    async def _schedule(self, delivery: Delivery, request: ScheduleServer) -> None:
-        timeline = Timeline(self._clock, "nova-scheduler", self._host)
-        timeline.message(delivery, "message.schedule")
-        started_at = self._clock.now()
-        for attempt in range(_TRIES):
-            view = await self._look(request, fresh=attempt > 0)
-            decision = self._decide(view, request)
-            if decision.row is None and attempt == 0:  # before saying no: the view may be a second old
-                view = await self._look(request, fresh=True)
-                decision = self._decide(view, request)
-            if decision.row is None:
-                decision = await self._patiently(request, decision)
-                view = await self._look(request)
+    # --- turns ---------------------------------------------------------------------------------------------------
+
+    async def _see_to(self, asked: _Asked) -> None:
+        """Until it is done: wait for a turn, and settle all that wait, unless somebody has settled this one meanwhile."""
+        while True:
+            self._waiting.append(asked)
             try:
-                if decision.row is None:
-                    await self._refuse(request, decision, timeline, started_at)
-                else:
-                    await self._place(delivery, request, view, decision, timeline, started_at)
-            except Stale as stale:
-                log.info("request dropped", action=request.action_id, reason=stale.message)
-            except engine.ClaimLost:
-                continue
+                async with self._turn:
+                    if not asked.done:
+                        await self._clock.sleep(0)  # those that came together join
+                        await self._settle(self._batch_of(asked))
+            finally:
+                if asked in self._waiting:
+                    self._waiting.remove(asked)
+            if asked.done:
+                return
+            await self._clock.sleep(_PAUSE)  # for hosts that have not had the time to report
+
+    def _batch_of(self, asked: _Asked) -> list[_Asked]:
+        """It and others that wait; but what has come back, as something broke, is on its own: it must not break others."""
+        others = [other for other in self._waiting if other is not asked and other.delivery.attempt == 1]
+        batch = [asked, *others[: _AT_ONCE - 1]] if asked.delivery.attempt == 1 else [asked]
+        self._waiting = [other for other in self._waiting if other not in batch]
+        return batch
+
+    async def _settle(self, batch: list[_Asked]) -> None:
+        """Decide for all of them and claim, until there is nothing more to be done now."""
+        try:
+            open_ = batch
+            while open_:
+                open_ = await self._round(open_)
+        except Exception as error:
+            for asked in batch:
+                if not asked.done:
+                    asked.end(error)
+
+    async def _round(self, batch: list[_Asked]) -> list[_Asked]:
+        """One look, one problem, one transaction of claims. Returns those that are to be decided again at once."""
+        await self._refresh(fresh=any(asked.unsure for asked in batch))
+        chosen: list[tuple[_Asked, Decision]] = []
+        again: list[_Asked] = []
+        for asked, decision in await self._decide(batch):
+            if decision.row is not None:
+                chosen.append((asked, decision))
+            elif not asked.unsure:  # before saying no: the look may be a second old
+                asked.unsure = True
+                again.append(asked)
+            elif self._clock.monotonic() >= self._patient_until or not _may_yet_come(decision):
+                await self._refuse(asked, decision)
+        return [*again, *await self._place(chosen)]
+
+    async def _decide(self, batch: list[_Asked]) -> list[tuple[_Asked, Decision]]:
+        beside = await self._neighbours(batch)
+        together, decided = Batch(), []
+        for asked, neighbours in zip(batch, beside, strict=True):
+            try:
+                decided.append((asked, self._decider.decide(asked.request, together, neighbours)))
+            except Exception as error:  # a rule that cannot bear a request: the others are not to suffer for it
+                asked.end(error)
+        return decided
+
+    async def _neighbours(self, batch: list[_Asked]) -> list[Neighbours | None]:
+        if not any(names_neighbours(asked.request) for asked in batch):
+            return [None] * len(batch)
+        return await self._database.run(read_neighbours, [asked.request for asked in batch])
+
+    # --- the look at the hosts -----------------------------------------------------------------------------------
+
+    async def _refresh(self, *, fresh: bool) -> None:
+        age = self._clock.monotonic() - self._read_at
+        if len(self._fleet) and not fresh and age <= max(self._config.refresh, self._read_took / _SHARE):
             return
-        raise Unavailable(f"server {request.guest.server_id}: lost {_TRIES} claims in a row")
+        began = self._clock.monotonic()
+        if not await self._read():  # hosts are gone
+            await self._read()
+        self._read_at = self._clock.monotonic()
+        self._read_took = self._read_at - began
+        self._judge_silence(self._read_at)
 
-    async def _patiently(self, request: ScheduleServer, decision: Decision) -> Decision:
-        """After our start, or an outage, hosts may not have had the time to report: wait for them before saying no."""
-        while decision.row is None and self._clock.monotonic() < self._patient_until and _may_yet_come(decision):
-            await self._clock.sleep(_PAUSE)
-            decision = self._decide(await self._look(request, fresh=True), request)
-        return decision
-
-    def _decide(self, view: HostView, request: ScheduleServer) -> Decision:
-        return decide(
-            view,
-            request,
-            self._forced if request.forced else self._filters,
-            self._weighers,
-            subset=self._config.host_subset_size,
-            random=self._random,
+    async def _read(self) -> bool:
+        reading = await self._database.run(
+            read,
+            since=self._fleet.since,
+            beyond=self._fleet.beyond,
+            heard_since=self._clock.now() - int(self._down_after * 1_000_000),
+            aggregates_mark=self._fleet.aggregates_mark,
         )
+        return self._fleet.apply(reading)
 
-    async def _look(self, request: ScheduleServer, *, fresh: bool = False) -> HostView:
-        """The hosts, with what this request has to mind of their servers."""
-        view = await self._current_view(fresh=fresh)
-        if not names_neighbours(request):
-            return view
-        return view.beside(await self._database.run(read_neighbours, request))
-
-    async def _current_view(self, *, fresh: bool = False) -> HostView:
-        now = self._clock.monotonic()
-        if self._view is None or fresh or len(self._view) == 0 or now - self._read_at > self._config.refresh:
-            self._view = await self._database.run(load, self._clock.now(), self._down_after)
-            self._read_at = now
-            self._judge_silence(self._view, now)
-        return self._view
-
-    def _judge_silence(self, view: HostView, now: float) -> None:
+    def _judge_silence(self, now: float) -> None:
         """All hosts silent at once: then it is the road to us that was cut, and they get the time to be heard again.
 
         For some time only: after it they are taken for what they seem to be, and requests fail with a reason.
         """
-        if not view.up.any():
+        if not self._fleet.anybody_up:
             if not self._all_silent:
                 self._patient_until = max(self._patient_until, now + _CUT_OFF * self._down_after)
             self._all_silent = True
@@ -150,40 +224,58 @@ class Scheduler:
             self._all_silent = False
             self._patient_until = now + self._down_after
 
-    async def _place(
-        self,
-        delivery: Delivery,
-        request: ScheduleServer,
-        view: HostView,
-        decision: Decision,
-        timeline: Timeline,
-        started_at: int,
-    ) -> None:
-        assert decision.row is not None and decision.host is not None
-        view.take(decision.row, request.need)
+    # --- what comes of a decision --------------------------------------------------------------------------------
+
+    async def _place(self, chosen: list[tuple[_Asked, Decision]]) -> list[_Asked]:
+        """Claim, and pass the guests on. Returns those whose claim was lost to somebody."""
+        if not chosen:
+            return []
         now = self._clock.now()
-        details = decision.details()
-        events = [*timeline.events]
-        timeline.add("schedule", started_at, now, details=details)
-        host, zone = decision.host, str(view.zones[decision.row])
-        await self._database.run(
-            engine.place,
+        placements = [self._placement(asked, decision, now) for asked, decision in chosen]
+        outcomes = await self._database.run(place_all, placements, now=now, dispatch=self._dispatch)
+        lost, sent = [], []
+        for (asked, _), placement, outcome in zip(chosen, placements, outcomes, strict=True):
+            request = asked.request
+            if outcome is Outcome.LOST:
+                lost.append(asked)
+                self._lose(asked, placement)
+                continue
+            asked.end()
+            if outcome is Outcome.STALE:
+                log.info("request dropped: its action has moved on", action=request.action_id)
+            else:
+                message = placed(request, placement.host, placement.zone, asked.delivery.context)
+                sent.append(self._pass_on(message, request.action_id))
+        await asyncio.gather(*sent)
+        return [asked for asked in lost if not asked.done]
+
+    def _placement(self, asked: _Asked, decision: Decision, now: int) -> Placement:
+        assert decision.host is not None and decision.zone is not None
+        request = asked.request
+        asked.timeline.add("schedule", asked.since, now, details=decision.details())
+        return Placement(
             action_id=request.action_id,
             epoch=request.epoch,
             server_id=request.guest.server_id,
             project_id=request.guest.project_id,
-            host=host,
-            zone=zone,
+            host=decision.host,
+            zone=decision.zone,
             need=request.need,
-            now=now,
-            dispatch=self._dispatch,
-            events=timeline.events,
             kind=request.kind,
             work=request.work,
             group_id=group_hint(request.hints),
+            events=list(asked.timeline.events),
         )
-        timeline.events = events
-        await self._pass_on(placed(request, host, zone, delivery.context), request.action_id)
+
+    def _lose(self, asked: _Asked, placement: Placement) -> None:
+        """Its host was taken by others between the look and the claim: look again, and keep in the timeline that it was."""
+        del asked.timeline.events[-1]
+        now = self._clock.now()
+        asked.timeline.add("schedule.lost", asked.since, now, result="Error", details={"chosen": placement.host})
+        asked.since, asked.unsure = now, True
+        asked.tries += 1
+        if asked.tries >= _TRIES:
+            asked.end(Unavailable(f"server {placement.server_id}: lost {_TRIES} claims in a row"))
 
     async def _pass_on(self, outgoing: Outgoing, action_id: str) -> None:
         try:
@@ -191,19 +283,25 @@ class Scheduler:
         except Unavailable as error:
             log.warning("the sweep will send this step", action=action_id, error=error.message)
 
-    async def _refuse(self, request: ScheduleServer, decision: Decision, timeline: Timeline, started_at: int) -> None:
-        message, details = explain_failure(decision, request)
-        timeline.add("schedule", started_at, result="Error", details=decision.details())
-        way_back = await self._database.run(
-            engine.no_valid_host,
-            action_id=request.action_id,
-            epoch=request.epoch,
-            message=message,
-            details=details,
-            now=self._clock.now(),
-            dispatch=self._dispatch,
-            events=timeline.events,
-        )
+    async def _refuse(self, asked: _Asked, decision: Decision) -> None:
+        request = asked.request
+        message, details = explain_failure(decision)
+        asked.timeline.add("schedule", asked.since, result="Error", details=decision.details())
+        try:
+            way_back = await self._database.run(
+                engine.no_valid_host,
+                action_id=request.action_id,
+                epoch=request.epoch,
+                message=message,
+                details=details,
+                now=self._clock.now(),
+                dispatch=self._dispatch,
+                events=asked.timeline.events,
+            )
+        except Stale as stale:
+            log.info("request dropped", action=request.action_id, reason=stale.message)
+            way_back = None
+        asked.end()
         if way_back is not None:
             await self._pass_on(way_back, request.action_id)
 

@@ -19,7 +19,7 @@ from kilonova.hypervisor.fake.journal import FakeGuest, Journal
 from kilonova.hypervisor.fake.settings import FakeSettings, Fault
 from kilonova.model.clock import Clock
 from kilonova.model.diagnostics import GuestDiagnostics
-from kilonova.model.errors import Conflict, HostFault, NotFound, Stale, Unsupported
+from kilonova.model.errors import Conflict, GuestGone, HostFault, Stale, Unsupported
 from kilonova.model.guest import (
     Capabilities,
     Guest,
@@ -313,7 +313,7 @@ class FakeDriver:
     def _known(self, server_id: str) -> FakeGuest:
         guest = self._guests.get(server_id)
         if guest is None:
-            raise NotFound(f"server {server_id} is not on this host")
+            raise GuestGone(f"server {server_id} is not on this host")
         return guest
 
     def _released(self, server_id: str) -> FakeGuest:

@@ -36,7 +36,7 @@ from kilonova.hypervisor.qemu.snapshot import copy_root, pieces
 from kilonova.hypervisor.qemu.suspension import drop_memory, keep_memory, take_memory_back
 from kilonova.model.clock import Clock
 from kilonova.model.diagnostics import GuestDiagnostics
-from kilonova.model.errors import Conflict, HostFault, Misconfigured, NotFound, Stale, Unsupported
+from kilonova.model.errors import Conflict, GuestGone, HostFault, Misconfigured, Stale, Unsupported
 from kilonova.model.guest import (
     Capabilities,
     Guest,
@@ -269,7 +269,7 @@ class QemuDriver:
     def _known(self, server_id: str) -> Instance:
         instance = self._instances.get(server_id)
         if instance is None:
-            raise NotFound(f"server {server_id} is not on this host")
+            raise GuestGone(f"server {server_id} is not on this host")
         return instance
 
     def _released(self, server_id: str) -> Instance:

@@ -1,7 +1,7 @@
 """Whether the server fits: the same comparison that the claim makes in the database."""
 
 from kilonova.messaging.contract import ScheduleServer
-from kilonova.scheduler.hosts import Bools, HostView
+from kilonova.scheduler.view import Bools, HostView
 
 
 class CapacityFilter:

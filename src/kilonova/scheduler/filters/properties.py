@@ -1,24 +1,7 @@
 """Filters that compare what the flavor and the image ask for with what the hypervisor says of itself."""
 
-from collections.abc import Callable
-
-import numpy as np
-
 from kilonova.messaging.contract import ScheduleServer
-from kilonova.model.host import Host
-from kilonova.scheduler.hosts import Bools, HostView
-
-
-def _per_host(view: HostView, verdict: Callable[[Host], bool]) -> Bools:
-    """Most hosts are alike: each distinct capability record is judged once."""
-    known: dict[tuple[object, ...], bool] = {}
-    result = np.empty(len(view), dtype=np.bool_)
-    for row, host in enumerate(view.hosts):
-        key = (host.hypervisor_type, host.hypervisor_version, str(host.capabilities))
-        if key not in known:
-            known[key] = verdict(host)
-        result[row] = known[key]
-    return result
+from kilonova.scheduler.view import Bools, HostKind, HostView
 
 
 class ImagePropertiesFilter:
@@ -27,10 +10,10 @@ class ImagePropertiesFilter:
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         properties = request.guest.properties
         if not ({"hw_architecture", "architecture", "img_hv_type", "hypervisor_type"} & properties.keys()):
-            return np.ones(len(view), dtype=np.bool_)
-        return _per_host(view, lambda host: self._fits(host, properties))
+            return view.everywhere()
+        return view.judge_kinds(lambda kind: self._fits(kind, properties))
 
-    def _fits(self, host: Host, properties: dict[str, str]) -> bool:
+    def _fits(self, host: HostKind, properties: dict[str, str]) -> bool:
         architecture = properties.get("hw_architecture") or properties.get("architecture")
         kind = properties.get("img_hv_type") or properties.get("hypervisor_type")
         if architecture and architecture.lower() != str(host.capabilities.get("architecture", "x86_64")).lower():
@@ -45,7 +28,7 @@ class ImagePropertiesFilter:
             for key, value in request.guest.properties.items()
             if key in ("hw_architecture", "architecture", "img_hv_type", "hypervisor_type")
         }
-        host = view.hosts[row]
+        host = view.kind(row)
         return str(wanted), f"{host.hypervisor_type} on {host.capabilities.get('architecture', 'x86_64')}"
 
 
@@ -55,8 +38,8 @@ class ComputeCapabilitiesFilter:
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         wanted = self._wanted(request)
         if not wanted:
-            return np.ones(len(view), dtype=np.bool_)
-        return _per_host(view, lambda host: all(self._of(host, key) == value for key, value in wanted.items()))
+            return view.everywhere()
+        return view.judge_kinds(lambda kind: all(self._of(kind, key) == value for key, value in wanted.items()))
 
     def _wanted(self, request: ScheduleServer) -> dict[str, str]:
         prefix = "capabilities:"
@@ -66,7 +49,7 @@ class ComputeCapabilitiesFilter:
             if key.startswith(prefix)
         }
 
-    def _of(self, host: Host, key: str) -> str | None:
+    def _of(self, host: HostKind, key: str) -> str | None:
         if key == "hypervisor_type":
             return host.hypervisor_type
         if key == "hypervisor_version":
@@ -76,4 +59,4 @@ class ComputeCapabilitiesFilter:
 
     def explain(self, view: HostView, row: int, request: ScheduleServer) -> tuple[str, str]:
         wanted = self._wanted(request)
-        return str(wanted), str({key: self._of(view.hosts[row], key) for key in wanted})
+        return str(wanted), str({key: self._of(view.kind(row), key) for key in wanted})

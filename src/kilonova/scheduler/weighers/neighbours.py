@@ -4,7 +4,7 @@ import numpy as np
 
 from kilonova.messaging.contract import ScheduleServer
 from kilonova.model.placement import GroupPolicy
-from kilonova.scheduler.hosts import Floats, HostView
+from kilonova.scheduler.view import Floats, HostView
 
 
 class ServerGroupSoftAffinityWeigher:
@@ -22,7 +22,9 @@ class ServerGroupSoftAntiAffinityWeigher:
 
 
 def _members(view: HostView, policy: GroupPolicy) -> Floats:
-    members = view.neighbours.members
-    if not members or not view.neighbours.under(policy):
-        return np.zeros(len(view), dtype=np.float64)
-    return np.array([members.get(name, 0) for name in view.names], dtype=np.float64)
+    counted = np.zeros(len(view))
+    if view.neighbours.under(policy):
+        for host, count in view.neighbours.members.items():
+            if (row := view.row(host)) is not None:
+                counted[row] = count
+    return counted

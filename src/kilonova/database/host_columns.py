@@ -1,0 +1,99 @@
+"""The hosts as nova-scheduler reads them: often, all at once, and as few columns as will do.
+
+``read`` gives what may have changed since the last look; what a host *is* (``facts``) only for hosts that were described anew.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kilonova.database import aggregates as aggregate_rows
+from kilonova.database.tables import aggregate_hosts, aggregates, hosts, services
+from kilonova.model.aggregate import Aggregate
+
+_h, _s = hosts.c, services.c
+_USAGE = sa.select(_h.id, _h.vcpus_used, _h.memory_mb_used, _h.disk_gb_used, _h.servers_count).order_by(_h.id)
+_FACTS = (
+    sa.select(
+        _h.id,
+        _h.host,
+        _h.availability_zone,
+        _h.hypervisor_type,
+        _h.hypervisor_version,
+        _h.capabilities,
+        _h.vcpus,
+        _h.vcpus_capacity,
+        _h.memory_mb_capacity,
+        _h.disk_gb_capacity,
+        _h.updated_at,
+    )
+    .where(sa.or_(_h.updated_at >= sa.bindparam("since"), _h.id > sa.bindparam("beyond")))
+    .order_by(_h.id)
+)
+_UNFIT = (
+    sa.select(_h.id, _s.disabled, _s.forced_down, _s.last_seen_at, _s.stopped_at)
+    .select_from(hosts.outerjoin(services, sa.and_(_s.host == _h.host, _s.binary == "nova-compute")))
+    .where(
+        sa.or_(
+            _s.id.is_(None),
+            _s.disabled.is_(True),
+            _s.forced_down.is_(True),
+            _s.stopped_at.is_not(None),
+            _s.last_seen_at < sa.bindparam("heard_since"),
+        )
+    )
+)
+_AGGREGATES_AS_THEY_ARE = sa.select(  # a sum: whoever changes one later may have a clock that is behind
+    sa.func.count(aggregates.c.id), sa.func.max(aggregates.c.id), sa.func.sum(aggregates.c.updated_at % 1_000_000_007)
+)
+_MEMBERSHIPS = sa.select(sa.func.count(aggregate_hosts.c.host))
+
+
+class Unfit(msgspec.Struct, frozen=True):
+    """A host that takes nothing now, by its number, and why."""
+
+    id: int
+    up: bool
+    enabled: bool
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """One look. ``usage`` rows are (id, vcpus, memory_mb, disk_gb, servers), all hosts, by id; ``facts`` those of hosts that
+    are new or were described anew; ``aggregates`` None if they are as they were at the mark that was given."""
+
+    usage: Sequence[Sequence[int]]
+    facts: Sequence[Any]
+    unfit: list[Unfit]
+    aggregates: list[Aggregate] | None
+    aggregates_mark: tuple[int, ...]
+
+
+def read(
+    connection: Connection, *, since: int, beyond: int, heard_since: int, aggregates_mark: tuple[int, ...]
+) -> Reading:
+    """Hosts described after the moment ``since`` or numbered above ``beyond`` come with their facts; a nova-compute that was
+    not heard of after ``heard_since`` is down."""
+    mark = _mark(connection)
+    return Reading(
+        usage=connection.execute(_USAGE).all(),
+        facts=connection.execute(_FACTS, {"since": since, "beyond": beyond}).all(),
+        unfit=[_unfit(row, heard_since) for row in connection.execute(_UNFIT, {"heard_since": heard_since})],
+        aggregates=None if mark == aggregates_mark else aggregate_rows.listing(connection),
+        aggregates_mark=mark,
+    )
+
+
+def _unfit(row: Any, heard_since: int) -> Unfit:
+    up = row.last_seen_at is not None and row.last_seen_at >= heard_since
+    up = up and row.stopped_at is None and not row.forced_down
+    return Unfit(row.id, up, row.disabled is not None and not row.disabled)
+
+
+def _mark(connection: Connection) -> tuple[int, ...]:
+    """Differs when an aggregate was made, changed, or deleted, or a host has joined or left one."""
+    row = connection.execute(_AGGREGATES_AS_THEY_ARE).one()
+    members = connection.execute(_MEMBERSHIPS).scalar_one()
+    return (*(int(number or 0) for number in row), int(members))

@@ -1,0 +1,211 @@
+"""The scheduler's memory of all hosts: loaded from the database, kept fresh by small readings.
+
+``Fleet.apply`` takes a ``Reading`` and says which rows it changed, so that rankings made before need not be made anew. Rows
+are in the order of the hosts' numbers; when a host has gone, the fleet is built again.
+"""
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from kilonova.database.host_columns import Reading
+from kilonova.messaging.contract import Need
+from kilonova.model.aggregate import Aggregate
+from kilonova.scheduler.view import AggregateFacts, Columns, HostKind, HostView, Ints, Records
+
+_SKEW = 10_000_000  # microseconds by which the clocks of those who write ``updated_at`` may differ
+_REMEMBERED = 10_000  # changes, and one more for each host
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class Fleet:
+    """Every host there is. ``generation`` rises when something other than usage has changed: then verdicts are old."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.changes: list[int] = []
+        """Rows whose usage has changed, in the order it did, since the last new generation."""
+        self._forget()
+
+    def _forget(self) -> None:
+        self._ids: Ints = np.zeros(0, dtype=np.int64)
+        self._names: list[str] = []
+        self._own_zones: list[str] = []
+        self._index: dict[str, int] = {}
+        self._columns = Columns.empty(0)
+        self._records = Records()
+        self._codes: dict[str, dict[Hashable, int]] = {"kinds": {}, "zones": {}}
+        self._aggregates: list[Aggregate] = []
+        self.since = 0
+        self.aggregates_mark: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @property
+    def beyond(self) -> int:
+        """The highest number of a host that is known."""
+        return int(self._ids[-1]) if len(self._ids) else 0
+
+    @property
+    def anybody_up(self) -> bool:
+        """Whether any host was heard of in time."""
+        return bool(self._columns.up.any())
+
+    @property
+    def view(self) -> HostView:
+        """What rules see. Not a copy: what ``take`` notes is seen in it."""
+        return HostView(self._names, self._columns, self._records, index=self._index)
+
+    # --- what the database says --------------------------------------------------------------------------------
+
+    def apply(self, reading: Reading) -> bool:
+        """Bring everything up to date. False if hosts are gone: then read again, everything, and apply that."""
+        self._add([row for row in reading.facts if row.id > self.beyond])
+        if len(reading.usage) != len(self._ids):
+            self._forget()
+            return False
+        usage = np.array(reading.usage, dtype=np.int64).reshape(len(self._ids), 5)
+        if not np.array_equal(usage[:, 0], self._ids):
+            self._forget()
+            return False
+        changed = self._describe(reading.facts)
+        changed |= self._join(reading)
+        changed |= self._judge_services(reading)
+        self._count(usage)
+        if changed:
+            self.new_generation()
+        self.since = max([self.since, *(row.updated_at - _SKEW for row in reading.facts)])
+        return True
+
+    def new_generation(self) -> None:
+        """Whatever was concluded before is old."""
+        self.generation += 1
+        self.changes.clear()
+
+    def _add(self, facts: Sequence[Any]) -> None:
+        if not facts:
+            return
+        more = len(facts)
+        self._ids = np.concatenate([self._ids, np.array([row.id for row in facts], dtype=np.int64)])
+        for row in facts:
+            self._index[row.host] = len(self._names)
+            self._names.append(row.host)
+            self._own_zones.append(row.availability_zone)
+        fresh = Columns.empty(more)
+        self._columns = Columns(
+            **{
+                name: np.concatenate([getattr(self._columns, name), getattr(fresh, name)])
+                for name in Columns.__struct_fields__
+            }
+        )
+        self.aggregates_mark = ()  # it may be in one of them since before
+        self.new_generation()
+
+    def _describe(self, facts: Sequence[Any]) -> bool:
+        """What hosts are; whether any of it differs from before."""
+        changed = False
+        columns = self._columns
+        for fact in facts:
+            row = self._index[fact.host]
+            kind = HostKind(
+                hypervisor_type=fact.hypervisor_type,
+                hypervisor_version=fact.hypervisor_version,
+                capabilities=fact.capabilities,
+            )
+            values = {
+                "kind": self._code("kinds", _encode(kind), kind),
+                "vcpus": fact.vcpus,
+                "vcpus_capacity": fact.vcpus_capacity,
+                "memory_capacity": fact.memory_mb_capacity,
+                "disk_capacity": fact.disk_gb_capacity,
+            }
+            for name, value in values.items():
+                column = getattr(columns, name)
+                if column[row] != value:
+                    column[row] = value
+                    changed = True
+            if self._own_zones[row] != fact.availability_zone:
+                self._own_zones[row] = fact.availability_zone
+                self.aggregates_mark = ()
+        return changed
+
+    def _code(self, what: str, key: Hashable, record: Any) -> int:
+        codes = self._codes[what]
+        if key not in codes:
+            codes[key] = len(codes)
+            setattr(self._records, what, (*getattr(self._records, what), record))
+        return codes[key]
+
+    def _join(self, reading: Reading) -> bool:
+        """Aggregates, and the zones that come of them."""
+        if reading.aggregates is None and self.aggregates_mark == reading.aggregates_mark:
+            return False
+        if reading.aggregates is not None:
+            self._aggregates = reading.aggregates
+        self.aggregates_mark = reading.aggregates_mark
+        within: dict[int, list[Aggregate]] = {}
+        for aggregate in self._aggregates:
+            for row in self._rows(aggregate.hosts):
+                within.setdefault(row, []).append(aggregate)
+        facts = {a.id: AggregateFacts(id=a.id, name=a.name, metadata=a.metadata) for a in self._aggregates}
+        combinations: dict[tuple[int, ...], int] = {(): 0}
+        column = np.zeros(len(self), dtype=np.int64)
+        for row, joined in within.items():
+            column[row] = combinations.setdefault(tuple(a.id for a in joined), len(combinations))
+        self._records.aggregates = tuple(tuple(facts[number] for number in key) for key in combinations)
+        self._columns.aggregates[:] = column
+        for row, own in enumerate(self._own_zones):
+            zone = next((a.availability_zone for a in within.get(row, ()) if a.availability_zone), own)
+            self._columns.zone[row] = self._code("zones", zone, zone)
+        return True
+
+    def _rows(self, hosts: Iterable[str]) -> Iterable[int]:
+        return (self._index[host] for host in hosts if host in self._index)
+
+    def _judge_services(self, reading: Reading) -> bool:
+        up = np.ones(len(self), dtype=np.bool_)
+        enabled = np.ones(len(self), dtype=np.bool_)
+        rows = np.searchsorted(self._ids, [unfit.id for unfit in reading.unfit])
+        for row, unfit in zip(rows, reading.unfit, strict=True):
+            if row < len(self._ids) and self._ids[row] == unfit.id:
+                up[row], enabled[row] = unfit.up, unfit.enabled
+        columns = self._columns
+        changed = not (np.array_equal(up, columns.up) and np.array_equal(enabled, columns.enabled))
+        columns.up[:], columns.enabled[:] = up, enabled
+        return changed
+
+    def _count(self, usage: Ints) -> None:
+        columns = self._columns
+        mine = (columns.vcpus_used, columns.memory_used, columns.disk_used, columns.servers)
+        differs = np.zeros(len(self), dtype=np.bool_)
+        for at, column in enumerate(mine, start=1):
+            differs |= column != usage[:, at]
+            column[:] = usage[:, at]
+        self.changes.extend(int(row) for row in np.flatnonzero(differs))
+        self._bound()
+
+    # --- what we do ourselves ------------------------------------------------------------------------------------
+
+    def take(self, row: int, need: Need) -> None:
+        """Note a claim that is about to be made, so that the next decision does not choose the same gap."""
+        self._change(row, need, 1)
+
+    def give_back(self, row: int, need: Need) -> None:
+        """The claim was not made after all."""
+        self._change(row, need, -1)
+
+    def _change(self, row: int, need: Need, sign: int) -> None:
+        columns = self._columns
+        columns.vcpus_used[row] += sign * need.vcpus
+        columns.memory_used[row] += sign * need.memory_mb
+        columns.disk_used[row] += sign * need.disk_gb
+        columns.servers[row] += sign
+        self.changes.append(row)
+        self._bound()
+
+    def _bound(self) -> None:
+        if len(self.changes) > _REMEMBERED + len(self):
+            self.new_generation()

@@ -1,0 +1,150 @@
+"""All hosts, judged and ranked for one request; kept up to date as claims are made.
+
+The first judgement is one pass over the columns per rule. After it only the hosts whose usage has changed are judged again, so
+that the next server of the same shape costs microseconds, on ten thousand hosts as on ten: a thousand servers of one
+request are one problem. Weights are normalised, as Nova's are, over the hosts that passed when the ranking was made.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import numpy as np
+
+from kilonova.messaging.contract import ScheduleServer
+from kilonova.model.clock import Random
+from kilonova.scheduler.rules import Filters, Weighers
+from kilonova.scheduler.view import Bools, Floats, HostView, Ints
+
+_EQUAL = 1e-9
+_SHOWN = 5  # of the best hosts, in an explanation
+
+
+class Scale(msgspec.Struct, frozen=True):
+    """How one weigher's numbers become its part of the weight: ``(raw - low) * factor``."""
+
+    low: float
+    factor: float
+
+
+class Ranked(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the best hosts, its weight, and each weigher's part of it."""
+
+    host: str
+    weight: float
+    parts: dict[str, float]
+
+
+class Ranking:
+    """What every rule says of every host. ``first[row]`` is the position of the first filter that drops it; hosts that pass have
+    the number of filters there."""
+
+    def __init__(self, view: HostView, request: ScheduleServer, filters: Filters, weighers: Weighers) -> None:
+        self.view = view
+        self.request = request
+        self._filters = filters
+        self._weighers = weighers
+        self._names = tuple(filters)
+        self.first = self._judge(view)
+        self.counts: Ints = np.bincount(self.first, minlength=len(self._names) + 1)
+        alive = np.flatnonzero(self.first == len(self._names))
+        raw = [weigher.weigh(view, request)[alive] for weigher, _ in weighers.values()]
+        self._scales = [
+            _scale(column, multiplier) for column, (_, multiplier) in zip(raw, weighers.values(), strict=True)
+        ]
+        self.weights: Floats = np.full(len(view), -np.inf)
+        self.weights[alive] = self._add_up(raw, alive.size)
+
+    @property
+    def fits(self) -> int:
+        """How many hosts passed every filter."""
+        return int(self.counts[len(self._names)])
+
+    def dropped_by(self) -> dict[str, int]:
+        """How many hosts each filter was the first to drop."""
+        return {name: int(self.counts[at]) for at, name in enumerate(self._names) if self.counts[at]}
+
+    def dropped(self) -> Iterator[tuple[int, str]]:
+        """Each host that does not pass, and the first filter that drops it; filter by filter."""
+        for at, name in enumerate(self._names):
+            if self.counts[at]:
+                for row in np.flatnonzero(self.first == at):
+                    yield int(row), name
+
+    # --- keeping up -------------------------------------------------------------------------------------------
+
+    def judge_again(self, rows: Sequence[int]) -> None:
+        """The usage of those hosts has changed."""
+        changed = np.array(rows, dtype=np.int64)
+        few = self.view.only(changed)
+        first = self._judge(few)
+        np.subtract.at(self.counts, self.first[changed], 1)
+        np.add.at(self.counts, first, 1)
+        self.first[changed] = first
+        raw = [weigher.weigh(few, self.request) for weigher, _ in self._weighers.values()]
+        total = self._add_up(raw, changed.size)
+        self.weights[changed] = np.where(first == len(self._names), total, -np.inf)
+
+    def _judge(self, view: HostView) -> Ints:
+        first = np.full(len(view), len(self._names), dtype=np.int64)
+        for at in range(len(self._names) - 1, -1, -1):
+            first[~self._filters[self._names[at]].passes(view, self.request)] = at
+        return first
+
+    def _add_up(self, raw: "list[Floats | Ints]", size: int) -> Floats:
+        total = np.zeros(size)
+        for column, scale in zip(raw, self._scales, strict=True):
+            if scale.factor:
+                total += (column - scale.low) * scale.factor
+        return total
+
+    # --- choosing ---------------------------------------------------------------------------------------------
+
+    def choose(self, subset: int, random: Random) -> int | None:
+        """One of the ``subset`` best rows and all that equal the best, as two schedulers should not both take the first of
+        equals; None if no host passes."""
+        if not self.fits:
+            return None
+        best = self.weights.max()
+        equals = np.flatnonzero(self.weights >= best - _EQUAL)
+        wanted = min(subset, self.fits)
+        among = equals if equals.size >= wanted else np.argpartition(-self.weights, wanted - 1)[:wanted]
+        return int(among[random.randrange(among.size)] if among.size > 1 else among[0])
+
+    def best(self) -> list[Ranked]:
+        """The hosts with the highest weights, the best first."""
+        rows: list[int] = []
+        kept: list[float] = []
+        for _ in range(min(_SHOWN, self.fits)):
+            row = int(self.weights.argmax())
+            rows.append(row)
+            kept.append(float(self.weights[row]))
+            self.weights[row] = -np.inf
+        self.weights[rows] = kept
+        few = self.view.only(np.array(rows, dtype=np.int64))
+        parts = {
+            name: (weigher.weigh(few, self.request) - scale.low) * scale.factor
+            for (name, (weigher, _)), scale in zip(self._weighers.items(), self._scales, strict=True)
+            if scale.factor
+        }
+        return [
+            Ranked(
+                host=self.view.names[row],
+                weight=round(weight, 4),
+                parts={name: round(float(part[at]), 4) for name, part in parts.items()},
+            )
+            for at, (row, weight) in enumerate(zip(rows, kept, strict=True))
+        ]
+
+    # --- what would have helped -------------------------------------------------------------------------------
+
+    def fails(self) -> dict[str, Bools]:
+        """Of each filter, which hosts it drops, whatever the others say; filters that drop none are missing."""
+        found = {name: ~rule.passes(self.view, self.request) for name, rule in self._filters.items()}
+        return {name: fails for name, fails in found.items() if fails.any()}
+
+
+def _scale(column: "Floats | Ints", multiplier: float) -> Scale:
+    if not column.size:
+        return Scale(0.0, 0.0)
+    low, high = float(column.min()), float(column.max())
+    return Scale(low, multiplier / (high - low) if high > low else 0.0)

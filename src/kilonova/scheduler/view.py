@@ -1,0 +1,168 @@
+"""What rules see of the hosts: columns, one value per host, so that a rule judges all hosts in one pass.
+
+Numbers are plain columns. What is the same for many hosts (what the hypervisor says of itself, the aggregates a host is in) is
+kept once in a list of *records*, with a column of positions in it: a rule judges each distinct record once (``judge``).
+
+A view is a hint: it may be a second old. The claim in the database decides (``database/placing.py``).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from kilonova.model.placement import Neighbours
+
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Column = NDArray[Any]
+
+R = TypeVar("R")
+
+
+class HostKind(msgspec.Struct, frozen=True, kw_only=True):
+    """What hosts of one make have in common, as their drivers report it."""
+
+    hypervisor_type: str
+    hypervisor_version: int
+    capabilities: Mapping[str, Any]
+
+
+class AggregateFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """An aggregate as rules see it."""
+
+    id: int
+    name: str
+    metadata: Mapping[str, str]
+
+
+class Records(msgspec.Struct, kw_only=True):
+    """The distinct records that columns point into."""
+
+    kinds: Sequence[HostKind] = ()
+    aggregates: Sequence[tuple[AggregateFacts, ...]] = ((),)
+    zones: Sequence[str] = ()
+
+
+class Columns(msgspec.Struct, kw_only=True):
+    """One array per property, all of the same length. Cores, MiB and GiB; ``kind``, ``aggregates`` and ``zone`` are
+    positions in ``Records``."""
+
+    up: Bools
+    enabled: Bools
+    kind: Ints
+    aggregates: Ints
+    zone: Ints
+    vcpus: Ints
+    vcpus_capacity: Ints
+    memory_capacity: Ints
+    disk_capacity: Ints
+    vcpus_used: Ints
+    memory_used: Ints
+    disk_used: Ints
+    servers: Ints
+
+    @classmethod
+    def empty(cls, size: int) -> "Columns":
+        """All zero."""
+        flags = {"up", "enabled"}
+        return cls(
+            **{name: np.zeros(size, dtype=np.bool_ if name in flags else np.int64) for name in cls.__struct_fields__}
+        )
+
+    def at(self, rows: Ints) -> "Columns":
+        """Copies of some rows."""
+        return Columns(**{name: getattr(self, name)[rows] for name in self.__struct_fields__})
+
+
+class HostView:
+    """All hosts, or some of them, as one request sees them. ``names[i]`` is the host of row i.
+
+    ``neighbours`` is what the request has to mind of the servers there.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        columns: Columns,
+        records: Records,
+        *,
+        index: Mapping[str, int] | None = None,
+        neighbours: Neighbours | None = None,
+    ) -> None:
+        self.names = names
+        self.columns = columns
+        self.records = records
+        self.neighbours = neighbours or Neighbours()
+        self._index = {name: row for row, name in enumerate(names)} if index is None else index
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def row(self, host: str) -> int | None:
+        """The row of a host, None if there is no such host."""
+        return self._index.get(host)
+
+    def rows(self, hosts: Iterable[str]) -> list[int]:
+        """The rows of those of the hosts that are here."""
+        return [row for host in hosts if (row := self._index.get(host)) is not None]
+
+    def only(self, rows: Ints) -> "HostView":
+        """Some of the hosts, as they are now."""
+        names = [self.names[int(row)] for row in rows]
+        return HostView(names, self.columns.at(rows), self.records, neighbours=self.neighbours)
+
+    def beside(self, neighbours: Neighbours) -> "HostView":
+        """The same hosts, as a request with neighbours sees them; a claim noted in one view counts in the other."""
+        return HostView(self.names, self.columns, self.records, index=self._index, neighbours=neighbours)
+
+    # --- for rules -----------------------------------------------------------------------------------------
+
+    def everywhere(self) -> Bools:
+        """True for every host: the answer of a rule that the request gives nothing to mind."""
+        return np.ones(len(self), dtype=np.bool_)
+
+    def nowhere(self) -> Bools:
+        """False for every host."""
+        return np.zeros(len(self), dtype=np.bool_)
+
+    def judge(self, column: Ints, records: Sequence[R], verdict: Callable[[R], bool]) -> Bools:
+        """One truth value per host, from one per distinct record."""
+        if not len(records):
+            return self.nowhere()
+        return np.array([verdict(record) for record in records], dtype=np.bool_)[column]
+
+    def judge_kinds(self, verdict: Callable[[HostKind], bool]) -> Bools:
+        """``judge`` by what the hypervisors say of themselves."""
+        return self.judge(self.columns.kind, self.records.kinds, verdict)
+
+    def judge_aggregates(self, verdict: Callable[[tuple[AggregateFacts, ...]], bool]) -> Bools:
+        """``judge`` by the aggregates a host is in."""
+        return self.judge(self.columns.aggregates, self.records.aggregates, verdict)
+
+    def kind(self, row: int) -> HostKind:
+        """What the hypervisor of a host says of itself."""
+        return self.records.kinds[int(self.columns.kind[row])]
+
+    def aggregates(self, row: int) -> tuple[AggregateFacts, ...]:
+        """The aggregates a host is in."""
+        return self.records.aggregates[int(self.columns.aggregates[row])]
+
+    def zone(self, row: int) -> str:
+        """The availability zone of a host."""
+        return self.records.zones[int(self.columns.zone[row])]
+
+    @property
+    def vcpus_free(self) -> Ints:
+        return self.columns.vcpus_capacity - self.columns.vcpus_used
+
+    @property
+    def memory_free(self) -> Ints:
+        return self.columns.memory_capacity - self.columns.memory_used
+
+    @property
+    def disk_free(self) -> Ints:
+        return self.columns.disk_capacity - self.columns.disk_used
