@@ -30,11 +30,15 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await world.stop()
 
 
-async def ask(world: World, path: str, token: str = "admin", minor: int = LATEST) -> httpx.Response:
+async def ask(
+    world: World, path: str, token: str = "admin", minor: int = LATEST, *, put: Any = None
+) -> httpx.Response:
     service = placement.EmbeddedPlacement(database=world.database, clock=world.clock, ids=world.ids)
     app: Any = placement.application(service, tokens=Tokens(CALLERS))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://cloud") as http:
         headers = {"x-auth-token": token, "openstack-api-version": f"placement 1.{minor}"}
+        if put is not None:
+            return await http.put(path, headers=headers, json=put)
         return await http.get(path, headers=headers)
 
 
@@ -86,6 +90,21 @@ async def test_what_a_host_says_of_its_own_terms(world: World) -> None:
     (one, _) = (await ask(world, "/resource_providers")).json()["resource_providers"]
     found = (await ask(world, f"/resource_providers/{one['uuid']}/inventories")).json()["inventories"]
     assert (found["VCPU"]["allocation_ratio"], found["MEMORY_MB"]["reserved"]) == (4.0, 512)
+
+
+async def test_the_scheduler_goes_by_an_operators_terms(world: World) -> None:
+    client = Client(world)
+    await client.until(await client.boot(), "ACTIVE")
+    for provider in (await ask(world, "/resource_providers")).json()["resource_providers"]:
+        path = f"/resource_providers/{provider['uuid']}/inventories/MEMORY_MB"
+        memory = (await ask(world, path)).json()
+        full = memory | {"reserved": memory["total"] - 512, "allocation_ratio": 1.0}
+        assert (await ask(world, path, put=full)).status_code == 200
+    await client.until(await client.boot(), "ACTIVE")
+    refused = await client.boot()
+    assert "MiB" in str((await client.until(refused, "ERROR"))["fault"])
+    found = (await ask(world, "/allocation_candidates?resources=MEMORY_MB:1")).json()
+    assert found["allocation_requests"] == []
 
 
 # --- who may read and write --------------------------------------------------------------------------------

@@ -23,7 +23,11 @@ _h, _i, _m = hosts.c, added.c, aggregate_hosts.c
 _PROVIDERS = sa.select(_h.id, _h.uuid, _h.host, _h.generation, _h.updated_at, *host_inventories.OWN_COLUMNS)
 _BY_UUID = _PROVIDERS.where(_h.uuid == sa.bindparam("of_uuid"))
 _HELD = _BY_UUID.with_for_update()
-_TOUCH = hosts.update().where(_h.uuid == sa.bindparam("of_uuid")).values(generation=_h.generation + 1)
+_TOUCH = (
+    hosts.update()
+    .where(_h.uuid == sa.bindparam("of_uuid"))
+    .values(generation=_h.generation + 1, updated_at=sa.bindparam("now", type_=sa.BigInteger))
+)
 _AGGREGATES = (
     sa.select(aggregates.c.uuid)
     .join(aggregate_hosts, _m.aggregate_id == aggregates.c.id)
@@ -54,9 +58,9 @@ def _one(connection: Connection, query: sa.Select[Any], uuid: str) -> Provider:
     return next(_providers(connection, [row], True))
 
 
-def touch(connection: Connection, uuid: str) -> None:
-    """Count a change."""
-    connection.execute(_TOUCH, {"of_uuid": uuid})
+def touch(connection: Connection, uuid: str, now: int) -> None:
+    """Count a change; nova-scheduler reads the host anew by its ``updated_at``."""
+    connection.execute(_TOUCH, {"of_uuid": uuid, "now": now})
 
 
 def aggregates_of(connection: Connection, host: str) -> list[str]:

@@ -68,7 +68,7 @@ def _replace(
             aggregates.remove_host(connection, one.id, provider.host, now)
     held = providers.hold(connection, uuid, generation)
     if generation is not None:
-        providers.touch(connection, held.uuid)
+        providers.touch(connection, held.uuid, now)
     return _read(connection, held.uuid)
 
 

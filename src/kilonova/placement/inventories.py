@@ -73,7 +73,7 @@ def _create(connection: Connection, uuid: str, name: str, given: Given, version:
     if name in provider.inventories:
         raise Conflict(f"Update conflict: {provider.uuid} has an inventory of {name}.", name=providers.STALE)
     _put(connection, provider, name, given, version, now)
-    return _changed(connection, provider)
+    return _changed(connection, provider, now)
 
 
 async def update_inventory(placement: EmbeddedPlacement, call: Call) -> Reply:
@@ -88,7 +88,7 @@ def _update(connection: Connection, uuid: str, name: str, given: Given, version:
     if name not in provider.inventories:
         raise Invalid(f"No inventory record of class {name[:255]} for resource provider {provider.uuid}.")
     _put(connection, provider, name, given, version, now)
-    return _changed(connection, provider)
+    return _changed(connection, provider, now)
 
 
 async def replace_inventories(placement: EmbeddedPlacement, call: Call) -> Reply:
@@ -107,34 +107,35 @@ def _replace(
         _remove(connection, provider, name)
     for name, given in sorted(wanted.items()):
         _put(connection, provider, name, given, version, now)
-    return _changed(connection, provider)
+    return _changed(connection, provider, now)
 
 
 async def delete_inventory(placement: EmbeddedPlacement, call: Call) -> Reply:
     """``DELETE …/inventories/{resource_class}``"""
-    await placement.database.run(_delete, call.params["uuid"], call.params["resource_class"])
+    uuid, name = call.params["uuid"], call.params["resource_class"]
+    await placement.database.run(_delete, uuid, name, placement.clock.now())
     return Reply(204)
 
 
-def _delete(connection: Connection, uuid: str, name: str) -> None:
+def _delete(connection: Connection, uuid: str, name: str, now: int) -> None:
     provider = providers.hold(connection, uuid)
     if name not in provider.inventories:
         raise NotFound(f"No inventory of class {name[:255]} found for delete.")
     _remove(connection, provider, name)
-    providers.touch(connection, provider.uuid)
+    providers.touch(connection, provider.uuid, now)
 
 
 async def delete_inventories(placement: EmbeddedPlacement, call: Call) -> Reply:
     """``DELETE …/inventories``: never works, as every host has cores and memory; it says so."""
-    await placement.database.run(_delete_all, call.params["uuid"])
+    await placement.database.run(_delete_all, call.params["uuid"], placement.clock.now())
     return Reply(204)
 
 
-def _delete_all(connection: Connection, uuid: str) -> None:
+def _delete_all(connection: Connection, uuid: str, now: int) -> None:
     provider = providers.hold(connection, uuid)
     for name in provider.inventories:
         _remove(connection, provider, name)
-    providers.touch(connection, provider.uuid)
+    providers.touch(connection, provider.uuid, now)
 
 
 async def not_yet(placement: EmbeddedPlacement, call: Call) -> Reply:
@@ -142,8 +143,8 @@ async def not_yet(placement: EmbeddedPlacement, call: Call) -> Reply:
     raise MethodNotAllowed(["GET", "POST", "PUT"])
 
 
-def _changed(connection: Connection, provider: Provider) -> Provider:
-    providers.touch(connection, provider.uuid)
+def _changed(connection: Connection, provider: Provider, now: int) -> Provider:
+    providers.touch(connection, provider.uuid, now)
     return providers.get(connection, provider.uuid)
 
 

@@ -92,22 +92,23 @@ async def list_provider_traits(placement: EmbeddedPlacement, call: Call) -> Repl
 async def replace_provider_traits(placement: EmbeddedPlacement, call: Call) -> Reply:
     """``PUT /resource_providers/{uuid}/traits``: these, and those of its capabilities."""
     generation, names = call.body["resource_provider_generation"], call.body["traits"]
-    return _of(call, await placement.database.run(_replace, call.params["uuid"], generation, names))
+    now = placement.clock.now()
+    return _of(call, await placement.database.run(_replace, call.params["uuid"], generation, names, now))
 
 
-def _replace(connection: Connection, uuid: str, generation: int | None, names: Sequence[str]) -> Provider:
+def _replace(connection: Connection, uuid: str, generation: int | None, names: Sequence[str], now: int) -> Provider:
     provider = providers.hold(connection, uuid, generation)
     check_traits(connection, names)
     traits.give(connection, provider.host, ())
     bare = providers.get(connection, uuid)
     traits.give(connection, provider.host, set(names) - bare.traits)
-    providers.touch(connection, provider.uuid)
+    providers.touch(connection, provider.uuid, now)
     return providers.get(connection, uuid)
 
 
 async def delete_provider_traits(placement: EmbeddedPlacement, call: Call) -> Reply:
     """``DELETE /resource_providers/{uuid}/traits``: all that an operator said of it."""
-    await placement.database.run(_replace, call.params["uuid"], None, ())
+    await placement.database.run(_replace, call.params["uuid"], None, (), placement.clock.now())
     return Reply(204)
 
 
