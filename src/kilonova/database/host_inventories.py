@@ -1,7 +1,7 @@
 """What hosts offer: cores, memory and disk as ``hosts`` has them; the rest as operators wrote it in ``host_inventories``."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import sqlalchemy as sa
@@ -23,7 +23,7 @@ OWN_COLUMNS = [
 
 def own(row: sa.Row[Any]) -> dict[str, Inventory]:
     """Of a row with ``OWN_COLUMNS``: what the host has by itself. A claim may be as large as what can be claimed in all."""
-    values = row._asdict()
+    values = cast("Mapping[str, Any]", row._mapping)
     found = {}
     for name, column in HOST_CLASSES.items():
         if values[column] <= 0:

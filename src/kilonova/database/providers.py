@@ -1,26 +1,28 @@
 """Compute hosts as Placement's resource providers: views on ``hosts`` and what belongs to them, with nothing of their own.
 
-Filters run in the database, but for traits: those that follow from a host's capabilities stand in no table, so hosts are read
-some hundreds at a time until as many suit as were asked for.
+Filters run in the database, but for traits that may follow from a host's capabilities, which stand in no table: so hosts are read
+in batches until as many suit as were asked for.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kilonova.database import host_inventories, traits
-from kilonova.database.tables import aggregate_hosts, aggregates, hosts
+from kilonova.database.tables import aggregate_hosts, aggregates, host_traits, hosts
 from kilonova.database.tables import host_inventories as added
 from kilonova.model.errors import Conflict, NotFound
 from kilonova.model.inventory import HOST_CLASSES, MOST
 from kilonova.model.provider import Group, Provider
+from kilonova.model.traits import CUSTOM
 
 STALE = "placement.concurrent_update"
 _BATCH = 500
-_h, _i, _m = hosts.c, added.c, aggregate_hosts.c
-_PROVIDERS = sa.select(_h.id, _h.uuid, _h.host, _h.generation, _h.updated_at, *host_inventories.OWN_COLUMNS)
+_h, _i, _m, _t = hosts.c, added.c, aggregate_hosts.c, host_traits.c
+_NAMES = sa.select(_h.id, _h.uuid, _h.host, _h.generation, _h.updated_at)
+_PROVIDERS = _NAMES.add_columns(*host_inventories.OWN_COLUMNS)
 _BY_UUID = _PROVIDERS.where(_h.uuid == sa.bindparam("of_uuid"))
 _HELD = _BY_UUID.with_for_update()
 _TOUCH = (
@@ -55,7 +57,7 @@ def _one(connection: Connection, query: sa.Select[Any], uuid: str) -> Provider:
     row = connection.execute(query, {"of_uuid": uuid.lower()}).first()
     if row is None:
         raise NotFound(f"No resource provider with uuid {uuid[:64]} found")
-    return next(_providers(connection, [row], True))
+    return next(_providers(connection, [row], traits.traits_of_hosts(connection, [row.host])))
 
 
 def touch(connection: Connection, uuid: str, now: int) -> None:
@@ -75,34 +77,39 @@ def find(
     uuid: str | None = None,
     name: str | None = None,
     limit: int | None = None,
+    bare: bool = False,
     with_traits: bool = False,
 ) -> list[Provider]:
-    """The providers that can each give all of the groups at once, in the order they came; at most ``limit``."""
-    query = _PROVIDERS.where(*_conditions(groups, uuid, name)).order_by(_h.id).limit(_BATCH)
-    picky = any(group.names_traits for group in groups)
+    """The providers that can each give all of the groups at once, in the order they came; at most ``limit``.
+
+    ``bare`` ones come without their inventories.
+    """
+    query: sa.Select[Any] = (_NAMES if bare else _PROVIDERS).where(*_conditions(groups, uuid, name)).order_by(_h.id)
+    picky = [group for group in groups if group.names_traits]
     found: list[Provider] = []
-    last = 0
+    last, size = 0, min(limit or _BATCH, _BATCH)
     while limit is None or len(found) < limit:
-        rows = connection.execute(query.where(_h.id > last)).all()
-        read = _providers(connection, rows, with_traits or picky)
-        found += [one for one in read if all(group.suits(one.traits) for group in groups)]
-        if len(rows) < _BATCH:
+        rows = connection.execute(query.where(_h.id > last).limit(size)).all()
+        of = traits.traits_of_hosts(connection, [row.host for row in rows]) if with_traits or picky else {}
+        suiting = [row for row in rows if all(group.suits(of[row.host]) for group in picky)]
+        found += _providers(connection, suiting, of, bare=bare)
+        if len(rows) < size:
             break
-        last = rows[-1].id
+        last, size = rows[-1].id, min(2 * size, _BATCH)
     return found[:limit]
 
 
-def _providers(connection: Connection, rows: Sequence[sa.Row[Any]], with_traits: bool) -> Iterator[Provider]:
-    names = [row.host for row in rows]
-    inventories = host_inventories.added(connection, names)
-    of = traits.traits_of_hosts(connection, names) if with_traits else {}
+def _providers(
+    connection: Connection, rows: Sequence[sa.Row[Any]], of: Mapping[str, frozenset[str]], *, bare: bool = False
+) -> Iterator[Provider]:
+    inventories = host_inventories.added(connection, [row.host for row in rows]) if rows and not bare else {}
     for row in rows:
         yield Provider(
             uuid=row.uuid,
             host=row.host,
             generation=row.generation,
             updated_at=row.updated_at,
-            inventories=host_inventories.own(row) | inventories.get(row.host, {}),
+            inventories={} if bare else host_inventories.own(row) | inventories.get(row.host, {}),
             traits=of.get(row.host, frozenset()),
         )
 
@@ -118,6 +125,7 @@ def _conditions(groups: Sequence[Group], uuid: str | None, name: str | None) -> 
         yield from (_in_aggregate(some) for some in group.member_of)
         if group.not_member_of:
             yield ~_in_aggregate(group.not_member_of)
+        yield from (_said(some) for some in group.required if all(name.startswith(CUSTOM) for name in some))
     for resource_class in sorted({name for group in groups for name in group.resources}):
         portions = [group.resources[resource_class] for group in groups if resource_class in group.resources]
         yield _has_room(resource_class, portions)
@@ -126,6 +134,11 @@ def _conditions(groups: Sequence[Group], uuid: str | None, name: str | None) -> 
 def _in_aggregate(uuids: Iterable[str]) -> sa.ColumnElement[bool]:
     within = sa.select(_m.host).join(aggregates, aggregates.c.id == _m.aggregate_id)
     return within.where(_m.host == _h.host, aggregates.c.uuid.in_(sorted(uuid.lower() for uuid in uuids))).exists()
+
+
+def _said(some: Iterable[str]) -> sa.ColumnElement[bool]:
+    """Custom traits are never implied: an operator said so of the host."""
+    return sa.select(_t.host).where(_t.host == _h.host, _t.trait.in_(sorted(some))).exists()
 
 
 def _has_room(resource_class: str, portions: list[int]) -> sa.ColumnElement[bool]:

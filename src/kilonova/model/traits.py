@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from functools import cache
 
+CUSTOM = "CUSTOM_"
+"""How the names begin that operators make."""
+
 DISABLED = "COMPUTE_STATUS_DISABLED"
 """An operator has disabled the host's nova-compute."""
 

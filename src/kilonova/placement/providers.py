@@ -29,13 +29,13 @@ _RELATED = (("inventories", 0), ("usages", 0), ("aggregates", 1), ("traits", 6),
 
 def view(call: Call, provider: Provider) -> dict[str, Any]:
     """A provider as this microversion shows it."""
-    path = f"{PATH}/{provider.uuid}"
-    related = [{"rel": name, "href": link(call, f"{path}/{name}")} for name, s in _RELATED if call.version >= V(s)]
+    url = link(call, f"{PATH}/{provider.uuid}")
+    related = [{"rel": name, "href": f"{url}/{name}"} for name, since in _RELATED if call.version >= V(since)]
     shown = {
         "uuid": provider.uuid,
         "name": provider.host,
         "generation": provider.generation,
-        "links": [{"rel": "self", "href": link(call, path)}, *related],
+        "links": [{"rel": "self", "href": url}, *related],
     }
     return shown | family(call, provider, V(14))
 
@@ -56,7 +56,7 @@ async def list_providers(placement: EmbeddedPlacement, call: Call) -> Reply:
 
 def _find(connection: Connection, asked: Group, uuid: str | None, name: str | None) -> Sequence[Provider]:
     check_groups(connection, [asked])
-    return providers.find(connection, [asked], uuid=uuid, name=name)
+    return providers.find(connection, [asked], uuid=uuid, name=name, bare=True)
 
 
 async def show_provider(placement: EmbeddedPlacement, call: Call) -> Reply:

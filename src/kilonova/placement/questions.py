@@ -5,6 +5,7 @@ refused before it.
 """
 
 import re
+from collections.abc import Iterable
 from uuid import UUID
 
 import msgspec
@@ -50,9 +51,13 @@ def group(call: Call, suffix: str = "") -> Group:
         not_member_of=not_member_of,
         in_tree=None if in_tree is None else dashed(in_tree),
     )
-    if len(found.resources) + len(found.member_of) > _MOST_TERMS:
-        raise Invalid(f"More than {_MOST_TERMS} resource classes and aggregates are asked for at once.", name=BAD)
+    _check_size([found])
     return found
+
+
+def _check_size(groups: Iterable[Group]) -> None:
+    if sum(len(one.resources) + len(one.member_of) + len(one.required) for one in groups) > _MOST_TERMS:
+        raise Invalid(f"More than {_MOST_TERMS} resource classes, traits and aggregates are asked for.", name=BAD)
 
 
 def wanted(call: Call) -> Wanted:
@@ -61,8 +66,8 @@ def wanted(call: Call) -> Wanted:
     if len(suffixes) > _MOST_GROUPS:
         raise Invalid(f"More than {_MOST_GROUPS} groups are asked for at once.", name=BAD)
     groups = {suffix: group(call, suffix) for suffix in suffixes}
-    if sum(len(one.resources) + len(one.member_of) for one in groups.values()) > _MOST_TERMS:
-        raise Invalid(f"More than {_MOST_TERMS} resource classes and aggregates are asked for at once.", name=BAD)
+    root = _root(call)
+    _check_size([*groups.values(), root])
     _check_resources(call, groups)
     _check_conflicts(groups)
     policy, limit = _first(call, "group_policy"), _first(call, "limit")
@@ -71,7 +76,7 @@ def wanted(call: Call) -> Wanted:
         raise Invalid('"group_policy" is needed with more than one group that has a suffix.', name=MISSING)
     return Wanted(
         groups=groups,
-        root=_root(call),
+        root=root,
         isolated=policy == "isolate" and granular > 1,
         limit=None if limit is None else min(int(limit[:10]), MOST),
     )
