@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from kilonova import placement
 from kilonova.database import checks, ledger
 from kilonova.database.flavors import seed_flavors
+from kilonova.database.tables import hosts
 from kilonova.messaging.contract import Need
 from kilonova.model.clock import SystemClock
 from tests.functional.compute_api import NOW
@@ -44,13 +45,15 @@ async def ask(
 
 async def test_a_server_from_its_boot_to_its_end(world: World) -> None:
     client = Client(world)
-    server = await client.boot()
-    host = (await client.until(server, "ACTIVE"))["OS-EXT-SRV-ATTR:host"]
     providers = (await ask(world, "/resource_providers")).json()["resource_providers"]
     uuids = {one["name"]: one["uuid"] for one in providers}
+    generations = {one["uuid"]: one["generation"] for one in providers}
+    server = await client.boot()
+    host = (await client.until(server, "ACTIVE"))["OS-EXT-SRV-ATTR:host"]
     allocations = (await ask(world, f"/allocations/{server}")).json()
     assert list(allocations["allocations"]) == [uuids[host]]
     assert allocations["allocations"][uuids[host]]["resources"] == TINY
+    assert allocations["allocations"][uuids[host]]["generation"] > generations[uuids[host]]
     assert (allocations["project_id"], allocations["user_id"]) == ("p1", "u1")
     assert allocations["consumer_type"] == "INSTANCE"
     old = (await ask(world, f"/allocations/{server}", minor=11)).json()
@@ -177,6 +180,13 @@ async def test_a_leaked_claim_is_given_back(api: Api, way: str) -> None:
     assert "allocation_without_server" not in {finding.kind for finding in found}
 
 
+async def test_a_claim_on_a_host_that_is_gone_is_given_back(api: Api) -> None:
+    await api.database.run(lambda connection: connection.execute(hosts.delete().where(hosts.c.host == "two")))
+    assert await api.ok(f"GET /allocations/{UNKNOWN}") == {"allocations": {}}
+    await api.ok(f"DELETE /allocations/{UNKNOWN}")
+    await api.refused(404, f"DELETE /allocations/{UNKNOWN}")
+
+
 async def test_several_are_repaired_together_or_not_at_all(api: Api) -> None:
     body = {one: written(LATEST, {}) for one in (UNKNOWN, server_id("s1"))}
     await api.refused(409, "POST /allocations", LATEST, body)
@@ -215,13 +225,16 @@ async def test_projects_see_what_they_use(api: Api) -> None:
     await api.refused(404, "GET /usages?project_id=p-one", 8)
 
 
-@pytest.mark.parametrize(("header", "status"), [("1.40", 406), ("2.0", 406), ("1", 400), ("one", 400), ("1.01", 400)])
+@pytest.mark.parametrize(
+    ("header", "status"), [("1.40", 406), ("2.0", 406), ("0.5", 406), ("1", 400), ("one", 400), ("1.-1", 400)]
+)
 async def test_a_microversion_outside_the_window(api: Api, header: str, status: int) -> None:
     headers = {"openstack-api-version": f"placement {header}", "x-auth-token": "admin"}
-    answer = await api.http.get("/placement/traits", headers=headers)
-    (error,) = answer.json()["errors"]
-    assert (answer.status_code, error["status"]) == (status, status)
-    assert status != 406 or (error["min_version"], error["max_version"]) == ("1.0", "1.39")
+    for path in ("/placement/traits", "/placement", "/placement/"):
+        answer = await api.http.get(path, headers=headers)
+        (error,) = answer.json()["errors"]
+        assert (answer.status_code, error["status"]) == (status, status)
+        assert status != 406 or (error["min_version"], error["max_version"]) == ("1.0", "1.39")
 
 
 async def test_without_a_microversion_it_is_the_first_and_latest_is_the_last(api: Api) -> None:

@@ -19,7 +19,6 @@ _CLAIMS = (
         _a.project_id,
         _a.created_at,
         _s.user_id,
-        sa.and_(_s.id.is_not(None), _s.deleted_at.is_(None)).label("alive"),
         _h.uuid,
         *(_a[column] for column in HOST_CLASSES.values()),
     )
@@ -44,7 +43,7 @@ def _consumers(rows: Iterable[sa.Row[Any]]) -> list[Consumer]:
     for row in rows:
         consumer = found.setdefault(
             row.server_id,
-            {"project_id": row.project_id, "user_id": row.user_id or "", "alive": bool(row.alive), "claims": {}},
+            {"project_id": row.project_id, "user_id": row.user_id or "", "claims": {}},
         )
         consumer["claimed_at"] = row.created_at
         claim = consumer["claims"].setdefault(row.uuid, {})
@@ -56,10 +55,10 @@ def _consumers(rows: Iterable[sa.Row[Any]]) -> list[Consumer]:
 
 def repair(connection: Connection, server_id: str) -> bool:
     """Give back what is claimed for a server that is not there; False if nothing is. Raises ``Conflict`` for one that is."""
-    consumer = of_server(connection, server_id)
-    if consumer is None:
+    if connection.execute(sa.select(_a.host).where(_a.server_id == server_id).limit(1)).first() is None:
         return False
-    if consumer.alive:
+    living = sa.select(_s.id).where(_s.id == server_id, _s.deleted_at.is_(None)).with_for_update(read=True)
+    if connection.execute(living).first() is not None:
         raise Conflict(
             f"{server_id} is a server: what it has claimed changes with it, and is given back when it is deleted."
         )

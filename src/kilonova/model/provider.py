@@ -48,6 +48,5 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     project_id: str
     user_id: str
-    alive: bool
     claimed_at: int
     claims: Mapping[str, Mapping[str, int]]

@@ -18,7 +18,7 @@ _OF_QEMU = frozenset({"COMPUTE_STORAGE_BUS_VIRTIO", "COMPUTE_NET_VIF_MODEL_VIRTI
 
 @cache
 def standard_traits() -> frozenset[str]:
-    """Those of the os-traits library; loaded when first asked for, as it takes longer than the rest of an API process."""
+    """Those of the os-traits library; loaded when first asked for, as few processes ever are."""
     import os_traits
 
     return frozenset(os_traits.get_traits())

@@ -10,7 +10,7 @@ from typing import Any
 from kilonova.model.errors import Invalid, KilonovaError
 from kilonova.web.call import Call
 
-_FORM = re.compile(r"^([1-9][0-9]{0,3})\.([1-9][0-9]{0,3}|0)$")
+_FORM = re.compile(r"^([0-9]{1,9})\.([0-9]{1,9})$")
 
 
 def V(minor: int) -> int:  # noqa: N802 -- read as a version, not as a call
@@ -57,7 +57,7 @@ def written(version: int) -> str:
 
 def answer_headers(version: int) -> dict[str, str]:
     """What every answer says about the version it was given in."""
-    return {"openstack-api-version": f"placement {written(version)}", "vary": "OpenStack-API-Version"}
+    return {"openstack-api-version": f"placement {written(version)}", "vary": "openstack-api-version"}
 
 
 def sign(fault: dict[str, Any], call: Call, request_id: str) -> None:
