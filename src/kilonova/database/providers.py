@@ -1,7 +1,7 @@
 """Compute hosts as Placement's resource providers: views on ``hosts`` and what belongs to them, with nothing of their own.
 
 Filters run in the database, but for traits that may follow from a host's capabilities, which stand in no table: so hosts are read
-in batches until as many suit as were asked for.
+in batches, each a transaction of its own, until as many suit as were asked for.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from kilonova.model.provider import Group, Provider
 from kilonova.model.traits import CUSTOM
 
 STALE = "placement.concurrent_update"
-_BATCH = 500
+BATCH = 500
 _h, _i, _m, _t = hosts.c, added.c, aggregate_hosts.c, host_traits.c
 _NAMES = sa.select(_h.id, _h.uuid, _h.host, _h.generation, _h.updated_at)
 _PROVIDERS = _NAMES.add_columns(*host_inventories.OWN_COLUMNS)
@@ -70,33 +70,28 @@ def aggregates_of(connection: Connection, host: str) -> list[str]:
     return list(connection.execute(_AGGREGATES, {"of_host": host}).scalars())
 
 
-def find(
+def batch(
     connection: Connection,
     groups: Sequence[Group],
     *,
+    after: int = 0,
+    size: int = BATCH,
     uuid: str | None = None,
     name: str | None = None,
-    limit: int | None = None,
     bare: bool = False,
     with_traits: bool = False,
-) -> list[Provider]:
-    """The providers that can each give all of the groups at once, in the order they came; at most ``limit``.
+) -> tuple[list[Provider], int | None]:
+    """The providers that can each give all of the groups at once, in the order they came, among at most ``size`` hosts numbered
+    above ``after``; and the number of the last one that was looked at, None at the end.
 
     ``bare`` ones come without their inventories.
     """
-    query: sa.Select[Any] = (_NAMES if bare else _PROVIDERS).where(*_conditions(groups, uuid, name)).order_by(_h.id)
+    query: sa.Select[Any] = (_NAMES if bare else _PROVIDERS).where(*_conditions(groups, uuid, name))
+    rows = connection.execute(query.where(_h.id > after).order_by(_h.id).limit(size)).all()
     picky = [group for group in groups if group.names_traits]
-    found: list[Provider] = []
-    last, size = 0, min(limit or _BATCH, _BATCH)
-    while limit is None or len(found) < limit:
-        rows = connection.execute(query.where(_h.id > last).limit(size)).all()
-        of = traits.traits_of_hosts(connection, [row.host for row in rows]) if with_traits or picky else {}
-        suiting = [row for row in rows if all(group.suits(of[row.host]) for group in picky)]
-        found += _providers(connection, suiting, of, bare=bare)
-        if len(rows) < size:
-            break
-        last, size = rows[-1].id, min(2 * size, _BATCH)
-    return found[:limit]
+    of = traits.traits_of_hosts(connection, [row.host for row in rows]) if rows and (with_traits or picky) else {}
+    suiting = [row for row in rows if all(group.suits(of[row.host]) for group in picky)]
+    return list(_providers(connection, suiting, of, bare=bare)), rows[-1].id if len(rows) == size else None
 
 
 def _providers(

@@ -8,9 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy.engine import Connection
-
-from kilonova.database import providers
 from kilonova.model.provider import Group, Provider
 from kilonova.placement import schemas
 from kilonova.placement.answers import answered
@@ -26,7 +23,7 @@ from kilonova.web.routes import Route
 async def list_candidates(placement: EmbeddedPlacement, call: Call) -> Reply:
     """``GET /allocation_candidates``"""
     asked = wanted(call)
-    found = await placement.database.run(_find, asked, call.version >= V(17))
+    found = await _find(placement, asked, call.version >= V(17))
     resources = _sum(asked.groups.values())
     body = {
         "allocation_requests": [_request(call, one, resources, asked.groups) for one in found],
@@ -35,12 +32,12 @@ async def list_candidates(placement: EmbeddedPlacement, call: Call) -> Reply:
     return answered(call, body)
 
 
-def _find(connection: Connection, asked: Wanted, with_traits: bool) -> Sequence[Provider]:
+async def _find(placement: EmbeddedPlacement, asked: Wanted, with_traits: bool) -> Sequence[Provider]:
     groups = [*asked.groups.values(), asked.root]
-    check_groups(connection, groups)
-    if asked.isolated:
-        return []  # groups that no provider may serve together, and no tree has two providers
-    return providers.find(connection, groups, limit=asked.limit, with_traits=with_traits)
+    if asked.isolated:  # groups that no provider may serve together, and no tree has two providers
+        await placement.database.run(check_groups, groups)
+        return []
+    return await placement.find(groups, limit=asked.limit, with_traits=with_traits)
 
 
 def _sum(groups: Iterable[Group]) -> dict[str, int]:

@@ -4,17 +4,13 @@ They come with their nova-compute's first report and go with ``DELETE /os-servic
 one here. Reference: Placement API, "Resource providers".
 """
 
-from collections.abc import Sequence
 from typing import Any
-
-from sqlalchemy.engine import Connection
 
 from kilonova.database import providers
 from kilonova.model.errors import Conflict
-from kilonova.model.provider import Group, Provider
+from kilonova.model.provider import Provider
 from kilonova.placement import schemas
 from kilonova.placement.answers import answered, link
-from kilonova.placement.known import check_groups
 from kilonova.placement.microversion import V
 from kilonova.placement.questions import dashed, group
 from kilonova.placement.service import EmbeddedPlacement
@@ -49,14 +45,10 @@ async def list_providers(placement: EmbeddedPlacement, call: Call) -> Reply:
     """``GET /resource_providers``: all that suit; this API knows no pages."""
     uuid = call.first("uuid")
     asked = group(call)
-    found = await placement.database.run(_find, asked, None if uuid is None else dashed(uuid), call.first("name"))
+    uuid = None if uuid is None else dashed(uuid)
+    found = await placement.find([asked], uuid=uuid, name=call.first("name"), bare=True)
     newest = max((one.updated_at for one in found), default=None)
     return answered(call, {"resource_providers": [view(call, one) for one in found]}, modified_at=newest)
-
-
-def _find(connection: Connection, asked: Group, uuid: str | None, name: str | None) -> Sequence[Provider]:
-    check_groups(connection, [asked])
-    return providers.find(connection, [asked], uuid=uuid, name=name, bare=True)
 
 
 async def show_provider(placement: EmbeddedPlacement, call: Call) -> Reply:
