@@ -28,6 +28,7 @@ _CLAIM = (
         memory_mb_used=_h.memory_mb_used + sa.bindparam("memory_needed", type_=sa.Integer),
         disk_gb_used=_h.disk_gb_used + sa.bindparam("disk_needed", type_=sa.Integer),
         servers_count=_h.servers_count + 1,
+        generation=_h.generation + 1,
     )
 )
 _RETURN = (
@@ -38,6 +39,7 @@ _RETURN = (
         memory_mb_used=_h.memory_mb_used - sa.bindparam("memory_needed", type_=sa.Integer),
         disk_gb_used=_h.disk_gb_used - sa.bindparam("disk_needed", type_=sa.Integer),
         servers_count=_h.servers_count - 1,
+        generation=_h.generation + 1,
     )
 )
 _ALLOCATE = allocations.insert()
@@ -99,6 +101,7 @@ _CLAIM_ALIKE = (
         memory_mb_used=_h.memory_mb_used + sa.bindparam("memory_needed", type_=sa.Integer),
         disk_gb_used=_h.disk_gb_used + sa.bindparam("disk_needed", type_=sa.Integer),
         servers_count=_h.servers_count + sa.bindparam("more", type_=sa.Integer),
+        generation=_h.generation + 1,
     )
 )
 

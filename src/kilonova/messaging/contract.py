@@ -56,6 +56,14 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     disk_gb: int
 
 
+class Ratios(msgspec.Struct, frozen=True, kw_only=True):
+    """How much more of each a host may promise than it has."""
+
+    vcpus: float
+    memory_mb: float
+    disk_gb: float
+
+
 # --- 2: nova-api to nova-scheduler -------------------------------------------------------------------------
 
 
@@ -201,8 +209,8 @@ class RunningStep(msgspec.Struct, frozen=True, kw_only=True):
 class HostReport(Message, frozen=True, kw_only=True):
     """The heartbeat of a compute host. ``incarnation`` is new with every start of the agent.
 
-    ``resources``, ``capabilities`` and ``capacity`` (what may be claimed in all, by the host's own ratios and
-    reservations) come with the first report and whenever they change.
+    ``resources``, ``capabilities`` and ``capacity`` (what may be claimed in all, by the host's own ``ratios`` and what it has
+    ``reserved``) come with the first report and whenever they change.
     """
 
     host: str
@@ -213,6 +221,8 @@ class HostReport(Message, frozen=True, kw_only=True):
     capacity: Need | None = None
     availability_zone: str = "nova"
     address: str = ""
+    reserved: Need | None = None
+    ratios: Ratios | None = None
 
 
 class HostReportAnswer(Message, frozen=True, kw_only=True):

@@ -48,3 +48,11 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     failed_builds: int
     created_at: int
     updated_at: int
+    generation: int = 0
+    vcpus_reserved: int = 0
+    memory_mb_reserved: int = 0
+    disk_gb_reserved: int = 0
+    vcpus_ratio: float = 1.0
+    memory_mb_ratio: float = 1.0
+    disk_gb_ratio: float = 1.0
+    inventory_terms: dict[str, dict[str, float]] = {}

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from kilonova.database.migrations.first_network_schema import create_network_tables
+from kilonova.database.migrations.first_placement_schema import create_placement_tables
 from kilonova.database.migrations.first_resource_schema import create_resource_tables
 from kilonova.database.types import Json, LongText, Sequence
 
@@ -14,6 +15,7 @@ down_revision = None
 def upgrade() -> None:
     create_resource_tables()
     create_network_tables()
+    create_placement_tables()
     op.create_table(
         "action_events",
         sa.Column("seq", Sequence, autoincrement=True, nullable=False),
@@ -174,6 +176,13 @@ def upgrade() -> None:
         sa.Column("memory_mb", sa.Integer(), nullable=False),
         sa.Column("disk_gb", sa.Integer(), nullable=False),
         sa.Column("free_disk_gb", sa.Integer(), nullable=False),
+        sa.Column("vcpus_reserved", sa.Integer(), nullable=False),
+        sa.Column("memory_mb_reserved", sa.Integer(), nullable=False),
+        sa.Column("disk_gb_reserved", sa.Integer(), nullable=False),
+        sa.Column("vcpus_ratio", sa.Double(), nullable=False),
+        sa.Column("memory_mb_ratio", sa.Double(), nullable=False),
+        sa.Column("disk_gb_ratio", sa.Double(), nullable=False),
+        sa.Column("inventory_terms", Json(), nullable=False),
         sa.Column("vcpus_capacity", sa.Integer(), nullable=False),
         sa.Column("memory_mb_capacity", sa.Integer(), nullable=False),
         sa.Column("disk_gb_capacity", sa.Integer(), nullable=False),
@@ -182,6 +191,7 @@ def upgrade() -> None:
         sa.Column("disk_gb_used", sa.Integer(), nullable=False),
         sa.Column("servers_count", sa.Integer(), nullable=False),
         sa.Column("failed_builds", sa.Integer(), nullable=False),
+        sa.Column("generation", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_hosts")),
