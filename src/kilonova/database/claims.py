@@ -21,6 +21,7 @@ _CLAIMS = (
         _s.user_id,
         _h.uuid,
         *(_a[column] for column in HOST_CLASSES.values()),
+        _a.custom,
     )
     .join(hosts, _h.host == _a.host)
     .outerjoin(servers, _s.id == _a.server_id)
@@ -50,6 +51,8 @@ def _consumers(rows: Iterable[sa.Row[Any]]) -> list[Consumer]:
         for name, column in HOST_CLASSES.items():
             if row._mapping[column]:
                 claim[name] = claim.get(name, 0) + row._mapping[column]
+        for name, amount in (row.custom or {}).items():
+            claim[name] = claim.get(name, 0) + amount
     return [Consumer(id=server_id, **values) for server_id, values in found.items()]
 
 
@@ -69,10 +72,13 @@ def repair(connection: Connection, server_id: str) -> bool:
 def usage(connection: Connection, project_id: str, user_id: str | None) -> tuple[dict[str, int], int]:
     """What the servers of a project, or of one user in it, have claimed in all, by class; and how many they are."""
     sums = [sa.func.coalesce(sa.func.sum(_a[column]), 0).label(column) for column in HOST_CLASSES.values()]
-    query = sa.select(sa.func.count(sa.distinct(_a.server_id)).label("consumers"), *sums)
-    query = query.where(_a.project_id == project_id)
+    of_project = _a.project_id == project_id
     if user_id is not None:
-        query = query.join(servers, _s.id == _a.server_id).where(_s.user_id == user_id)
+        of_project &= _a.server_id.in_(sa.select(_s.id).where(_s.project_id == project_id, _s.user_id == user_id))
+    query = sa.select(sa.func.count(sa.distinct(_a.server_id)).label("consumers"), *sums).where(of_project)
     row = connection.execute(query).one()
     used = {name: int(row._mapping[column]) for name, column in HOST_CLASSES.items()}
+    for custom in connection.execute(sa.select(_a.custom).where(of_project, _a.custom.is_not(None))).scalars():
+        for name, amount in custom.items():
+            used[name] = used.get(name, 0) + amount
     return {name: amount for name, amount in used.items() if amount}, int(row.consumers)

@@ -11,8 +11,18 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kilonova.database import aggregates as aggregate_rows
-from kilonova.database.tables import actions, aggregate_hosts, aggregates, allocations, hosts, services
+from kilonova.database.tables import (
+    actions,
+    aggregate_hosts,
+    aggregates,
+    allocations,
+    host_inventories,
+    host_traits,
+    hosts,
+    services,
+)
 from kilonova.model.aggregate import Aggregate
+from kilonova.model.inventory import Inventory
 from kilonova.model.kinds.catalog import DISK_WORK
 
 _h, _s = hosts.c, services.c
@@ -34,6 +44,16 @@ _FACTS = (
     )
     .where(sa.or_(_h.updated_at >= sa.bindparam("since"), _h.id > sa.bindparam("beyond")))
     .order_by(_h.id)
+)
+_TRAITS = (
+    sa.select(host_traits.c.host, host_traits.c.trait)
+    .join(hosts, _h.host == host_traits.c.host)
+    .where(sa.or_(_h.updated_at >= sa.bindparam("since"), _h.id > sa.bindparam("beyond")))
+)
+_CUSTOM = sa.select(
+    host_inventories.c.host,
+    host_inventories.c.resource_class,
+    *(host_inventories.c[field] for field in Inventory.__struct_fields__),
 )
 _UNFIT = (
     sa.select(_h.id, _s.disabled, _s.forced_down, _s.last_seen_at, _s.stopped_at)
@@ -73,7 +93,8 @@ class Unfit(msgspec.Struct, frozen=True):
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """One look. ``usage`` rows are (id, vcpus, memory_mb, disk_gb, servers), all hosts, by id; ``facts`` those of hosts that
     are new or were described anew; ``aggregates`` None if they are as they were at the mark that was given. ``on_demand``:
-    counts by host of each column that was asked for; hosts with none are missing."""
+    counts by host of each column that was asked for; hosts with none are missing. ``traits``: what operators said of the hosts
+    in ``facts``; ``custom``: what they added to any host, by class."""
 
     usage: Sequence[Sequence[int]]
     facts: Sequence[Any]
@@ -81,6 +102,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     aggregates: list[Aggregate] | None
     aggregates_mark: tuple[int, ...]
     on_demand: Mapping[str, Mapping[str, int]] = {}
+    traits: Mapping[str, Collection[str]] = {}
+    custom: Mapping[str, Mapping[str, Inventory]] = {}
 
 
 def read(
@@ -95,9 +118,12 @@ def read(
     """Hosts described after the moment ``since`` or numbered above ``beyond`` come with their facts; a nova-compute that was
     not heard of after ``heard_since`` is down. ``on_demand``: columns that only some rules need."""
     mark = _mark(connection)
+    changed = {"since": since, "beyond": beyond}
     return Reading(
         usage=connection.execute(_USAGE).all(),
-        facts=connection.execute(_FACTS, {"since": since, "beyond": beyond}).all(),
+        facts=connection.execute(_FACTS, changed).all(),
+        traits=_traits(connection, changed),
+        custom=_custom(connection),
         unfit=[_unfit(row, heard_since) for row in connection.execute(_UNFIT, {"heard_since": heard_since})],
         aggregates=None if mark == aggregates_mark else aggregate_rows.listing(connection),
         aggregates_mark=mark,
@@ -107,6 +133,20 @@ def read(
             if name in on_demand
         },
     )
+
+
+def _traits(connection: Connection, changed: Mapping[str, int]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in connection.execute(_TRAITS, changed):
+        found.setdefault(row.host, []).append(row.trait)
+    return found
+
+
+def _custom(connection: Connection) -> dict[str, dict[str, Inventory]]:
+    found: dict[str, dict[str, Inventory]] = {}
+    for host, name, *fields in connection.execute(_CUSTOM):
+        found.setdefault(host, {})[name] = Inventory(**dict(zip(Inventory.__struct_fields__, fields, strict=True)))
+    return found
 
 
 def _unfit(row: Any, heard_since: int) -> Unfit:

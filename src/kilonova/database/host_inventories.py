@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.database.tables import host_inventories, hosts
 from kilonova.model.errors import Conflict
-from kilonova.model.inventory import HOST_CLASSES, Inventory, capacity, in_force
+from kilonova.model.inventory import AGGREGATE_RATIO, HOST_CLASSES, Inventory, capacity, in_force
 
 IN_USE = "placement.inventory.inuse"
 _i, _h = host_inventories.c, hosts.c
@@ -80,8 +80,9 @@ def set_terms(connection: Connection, host: str, name: str, wanted: Mapping[str,
     row = connection.execute(sa.select(*OWN_COLUMNS).where(_h.host == host).with_for_update()).one()
     column = HOST_CLASSES[name]
     values = row._asdict()
-    said = {"reserved": values[f"{column}_reserved"], "allocation_ratio": values[f"{column}_ratio"]}
-    terms = {field: value for field, value in wanted.items() if value != said[field]}
+    of_aggregates = {k: v for k, v in row.inventory_terms.get(name, {}).items() if k == AGGREGATE_RATIO}
+    said = dict(zip(("reserved", "allocation_ratio"), in_force(column, values, of_aggregates), strict=True))
+    terms = of_aggregates | {field: value for field, value in wanted.items() if value != said[field]}
     reserved, ratio = in_force(column, values, terms)
     most = capacity(values[column], reserved, ratio)
     _check_room(name, most, values[f"{column}_used"])

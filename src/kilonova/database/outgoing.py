@@ -16,6 +16,7 @@ from kilonova.messaging.contract import (
 from kilonova.model.action import Action, Performer, host_of_step
 from kilonova.model.context import RequestContext
 from kilonova.model.guest import GuestSpec, InjectedFile, Nic
+from kilonova.model.inventory import HOST_CLASSES
 from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.kinds.create import CREATE, SCHEDULE
 from kilonova.model.placement import REQUESTED_HOST
@@ -79,6 +80,7 @@ def need_of(flavor: dict[str, Any]) -> Need:
         vcpus=asked.get("VCPU", flavor["vcpus"]),
         memory_mb=asked.get("MEMORY_MB", flavor["memory_mb"]),
         disk_gb=asked.get("DISK_GB", flavor["disk_gb"] + flavor.get("ephemeral_gb", 0) + swap_gb),
+        custom={name: amount for name, amount in asked.items() if amount and name not in HOST_CLASSES},
     )
 
 

@@ -145,6 +145,7 @@ allocations = _table(
     sa.Column("vcpus", sa.Integer, nullable=False),
     sa.Column("memory_mb", sa.Integer, nullable=False),
     sa.Column("disk_gb", sa.Integer, nullable=False),
+    sa.Column("custom", Json),  # amounts by resource class, of host_inventories; NULL: none
     sa.Column("created_at", Moment, nullable=False),
     sa.Index("ix_allocations_host", "host"),
     sa.Index("ix_allocations_server", "server_id"),

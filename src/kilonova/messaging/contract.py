@@ -49,11 +49,12 @@ class TimelineEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server takes from a host: cores, MiB, GiB."""
+    """What a server takes from a host: cores, MiB, GiB; and amounts of ``custom`` resources by class."""
 
     vcpus: int
     memory_mb: int
     disk_gb: int
+    custom: dict[str, int] = {}
 
 
 class Ratios(msgspec.Struct, frozen=True, kw_only=True):

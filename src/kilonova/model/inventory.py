@@ -10,6 +10,9 @@ MOST = 2_147_483_647
 HOST_CLASSES = {"VCPU": "vcpus", "MEMORY_MB": "memory_mb", "DISK_GB": "disk_gb"}
 """What every host has by itself, and how its columns begin: cores, MiB, GiB."""
 
+AGGREGATE_RATIO = "aggregate_ratio"
+"""Among an operator's terms: the allocation ratio that the host's aggregates have."""
+
 STANDARD_CLASSES = (
     *HOST_CLASSES,
     "PCI_DEVICE",
@@ -58,8 +61,9 @@ def capacity(total: int, reserved: int, ratio: float) -> int:
 
 
 def in_force(column: str, values: Mapping[str, object], terms: Mapping[str, float]) -> tuple[int, float]:
-    """(reserved, ratio) of a class of the host's own: as the host says, unless an operator wants it otherwise."""
+    """(reserved, ratio) of a class of the host's own: as the host says, unless an operator wants it otherwise, for an
+    aggregate of the host or for the very host."""
     reserved = terms.get("reserved", values.get(f"{column}_reserved", 0))
-    ratio = terms.get("allocation_ratio", values.get(f"{column}_ratio", 1.0))
+    ratio = terms.get("allocation_ratio", terms.get(AGGREGATE_RATIO, values.get(f"{column}_ratio", 1.0)))
     assert isinstance(reserved, int | float) and isinstance(ratio, int | float)
     return int(reserved), float(ratio)

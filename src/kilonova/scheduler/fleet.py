@@ -4,7 +4,7 @@
 are in the order of the hosts' numbers; when a host has gone, the fleet is built again.
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +13,8 @@ import numpy as np
 from kilonova.database.host_columns import Reading
 from kilonova.messaging.contract import Need
 from kilonova.model.aggregate import Aggregate
+from kilonova.model.inventory import Inventory
+from kilonova.model.traits import implied
 from kilonova.scheduler.aggregate_words import by_tenant
 from kilonova.scheduler.view import AggregateFacts, Columns, HostKind, HostView, Ints, Records
 
@@ -38,6 +40,7 @@ class Fleet:
         self._columns = Columns.empty(0)
         self._records = Records()
         self._codes: dict[str, dict[Hashable, int]] = {"kinds": {}, "zones": {}, "trait_sets": {}, "addresses": {}}
+        self._custom: set[str] = set()
         for what in ("trait_sets", "addresses"):
             setattr(self._records, what, ())
         self._aggregates: list[Aggregate] = []
@@ -74,10 +77,11 @@ class Fleet:
         if not np.array_equal(usage[:, 0], self._ids):
             self._forget()
             return False
-        changed = self._describe(reading.facts)
+        changed = self._describe(reading.facts, reading.traits)
         changed |= self._join(reading)
         changed |= self._judge_services(reading)
         changed |= self._count(usage, reading.on_demand)
+        self._stock(reading.custom)
         if changed:
             self.new_generation()
         self.since = max([self.since, *(row.updated_at - _SKEW for row in reading.facts)])
@@ -107,7 +111,7 @@ class Fleet:
         self.aggregates_mark = ()  # it may be in one of them since before
         self.new_generation()
 
-    def _describe(self, facts: Sequence[Any]) -> bool:
+    def _describe(self, facts: Sequence[Any], said: Mapping[str, Collection[str]]) -> bool:
         """What hosts are; whether any of it differs from before."""
         changed = False
         columns = self._columns
@@ -118,9 +122,10 @@ class Fleet:
                 hypervisor_version=fact.hypervisor_version,
                 capabilities=fact.capabilities,
             )
+            traits = implied(kind.hypervisor_type, kind.capabilities).union(said.get(fact.host, ()))
             values = {
                 "kind": self._code("kinds", _encode(kind), kind),
-                "trait_set": self._traits(fact),
+                "trait_set": self._code("trait_sets", traits, traits),
                 "address": self._code("addresses", fact.address, fact.address),
                 "vcpus": fact.vcpus,
                 "vcpus_capacity": fact.vcpus_capacity,
@@ -136,11 +141,6 @@ class Fleet:
                 self._own_zones[row] = fact.availability_zone
                 self.aggregates_mark = ()
         return changed
-
-    def _traits(self, fact: Any) -> int:
-        said = fact.capabilities.get("traits", ())
-        traits = frozenset(map(str, said if isinstance(said, list | tuple) else ()))
-        return self._code("trait_sets", traits, traits)
 
     def _code(self, what: str, key: Hashable, record: Any) -> int:
         codes = self._codes[what]
@@ -210,6 +210,26 @@ class Fleet:
         self._bound()
         return failing_anew
 
+    def _stock(self, custom: Mapping[str, Mapping[str, Inventory]]) -> None:
+        """What operators added to hosts, as the database says; records of before are let go."""
+        if not custom and not self._custom:
+            return
+        records: list[Mapping[str, Inventory]] = [{}]
+        column = np.zeros(len(self), dtype=np.int64)
+        for host, inventories in custom.items():
+            if host in self._index:
+                column[self._index[host]] = len(records)
+                records.append(inventories)
+        before = {
+            host: self.view.custom(self._index[host]) for host in self._custom | custom.keys() if host in self._index
+        }
+        self._records.custom, self._columns.custom[:] = records, column
+        self._custom = set(custom)
+        for host, inventories in before.items():
+            if inventories != custom.get(host, {}):
+                self.changes.append(self._index[host])
+        self._bound()
+
     # --- what we do ourselves ------------------------------------------------------------------------------------
 
     def take(self, row: int, need: Need) -> None:
@@ -227,8 +247,18 @@ class Fleet:
         columns.disk_used[row] += sign * need.disk_gb
         columns.servers[row] += sign
         columns.io_ops[row] += sign
+        if need.custom:
+            self._take_custom(row, need, sign)
         self.changes.append(row)
         self._bound()
+
+    def _take_custom(self, row: int, need: Need, sign: int) -> None:
+        there = dict(self.view.custom(row))
+        for name, amount in need.custom.items():
+            if name in there:
+                there[name] = msgspec.structs.replace(there[name], used=there[name].used + sign * amount)
+        self._columns.custom[row] = len(self._records.custom)
+        self._records.custom = [*self._records.custom, there]
 
     def _bound(self) -> None:
         if len(self.changes) > _REMEMBERED + len(self):

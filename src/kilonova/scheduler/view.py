@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from kilonova.model.inventory import Inventory
 from kilonova.model.placement import Neighbours
 
 Bools = NDArray[np.bool_]
@@ -52,12 +53,14 @@ class Records(msgspec.Struct, kw_only=True):
     zones: Sequence[str] = ()
     trait_sets: Sequence[frozenset[str]] = (frozenset(),)
     addresses: Sequence[str] = ("",)
+    custom: Sequence[Mapping[str, Inventory]] = ({},)
+    """What operators added to hosts, by resource class."""
 
 
 class Columns(msgspec.Struct, kw_only=True):
-    """One array per property, all of the same length. Cores, MiB and GiB; ``kind``, ``aggregates``, ``zone``, ``trait_set``
-    and ``address`` are positions in ``Records``. ``io_ops`` (servers whose disks are being worked on) and ``failed_builds``
-    (builds that failed since one succeeded) are zero unless a rule in force ``reads`` them."""
+    """One array per property, all of the same length. Cores, MiB and GiB; ``kind``, ``aggregates``, ``zone``, ``trait_set``,
+    ``address`` and ``custom`` are positions in ``Records``. ``io_ops`` (servers whose disks are being worked on) and
+    ``failed_builds`` (builds that failed since one succeeded) are zero unless a rule in force ``reads`` them."""
 
     up: Bools
     enabled: Bools
@@ -66,6 +69,7 @@ class Columns(msgspec.Struct, kw_only=True):
     zone: Ints
     trait_set: Ints
     address: Ints
+    custom: Ints
     vcpus: Ints
     vcpus_capacity: Ints
     memory_capacity: Ints
@@ -185,6 +189,10 @@ class HostView:
     def address(self, row: int) -> str:
         """The address of a host."""
         return self.records.addresses[int(self.columns.address[row])]
+
+    def custom(self, row: int) -> Mapping[str, Inventory]:
+        """What an operator added to a host, by resource class."""
+        return self.records.custom[int(self.columns.custom[row])]
 
     def zone(self, row: int) -> str:
         """The availability zone of a host."""

@@ -11,6 +11,7 @@ from kilonova.database.host_columns import Reading, Unfit
 from kilonova.messaging.contract import Need, ScheduleServer
 from kilonova.model.aggregate import Aggregate
 from kilonova.model.guest import GuestSpec
+from kilonova.model.inventory import Inventory
 from kilonova.scheduler.catalog import make_filters
 from kilonova.scheduler.fleet import Fleet
 from kilonova.scheduler.rules import Filter
@@ -30,6 +31,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     hypervisor_type: str = "QEMU"
     hypervisor_version: int = 7_002_022
     capabilities: dict[str, Any] = {}
+    traits: tuple[str, ...] = ()
+    custom: dict[str, Inventory] = {}
     capacity: Need = ROOM
     used: Need = Need(vcpus=0, memory_mb=0, disk_gb=0)
     servers: int = 0
@@ -79,6 +82,8 @@ def reading_of(hosts: Sequence[Host], groups: Sequence[Group] = ()) -> Reading:
         ],
         aggregates=aggregates,
         aggregates_mark=(len(aggregates),),
+        traits={host.name: host.traits for host in hosts},
+        custom={host.name: host.custom for host in hosts if host.custom},
         on_demand={
             "io_ops": {host.name: host.io_ops for host in hosts if host.io_ops},
             "failed_builds": {host.name: host.failed_builds for host in hosts if host.failed_builds},

@@ -140,7 +140,7 @@ def _isolated_aggregates(case: Case) -> bool:
 
 
 def _traits(case: Case) -> bool:
-    there = set(case.host.capabilities.get("traits", []))
+    there = set(case.host.traits)
     required, forbidden = _traits_of_request(case, "required"), _traits_of_request(case, "forbidden")
     return required.issubset(there) and there.isdisjoint(forbidden)
 
@@ -302,12 +302,22 @@ def _answer(query: Any, host: Host) -> Any:
     raise AssertionError(query)
 
 
+def _has(host: Host, name: str, amount: int) -> bool:
+    if name not in host.custom:
+        return False
+    there = host.custom[name]
+    if amount < there.min_unit or amount > there.max_unit or amount % there.step_size:
+        return False
+    return there.used + amount <= there.capacity
+
+
 def _capacity(case: Case) -> bool:
     need, used, capacity = case.request.need, case.host.used, case.host.capacity
     return (
         used.vcpus + need.vcpus <= capacity.vcpus
         and used.memory_mb + need.memory_mb <= capacity.memory_mb
         and used.disk_gb + need.disk_gb <= capacity.disk_gb
+        and all(_has(case.host, name, amount) for name, amount in need.custom.items())
     )
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kilonova.config import SchedulerConfig
 from kilonova.messaging.contract import Need, ScheduleServer
+from kilonova.model.inventory import Inventory
 from kilonova.model.placement import Neighbours, ServerGroup
 from kilonova.scheduler.catalog import FILTERS, make_filters, make_weighers
 from kilonova.scheduler.decider import Batch, Decider
@@ -29,14 +30,28 @@ amounts = st.builds(
     memory_mb=st.sampled_from([0, 512, 1024]),
     disk_gb=st.sampled_from([0, 1, 2]),
 )
+needs = st.tuples(amounts, st.dictionaries(st.sampled_from(["CUSTOM_X", "CUSTOM_Y"]), st.integers(1, 3))).map(
+    lambda both: msgspec.structs.replace(both[0], custom=both[1])
+)
 capabilities = st.fixed_dictionaries(
     {},
     optional={
-        "traits": st.lists(st.sampled_from(TRAITS), unique=True),
         "architecture": st.sampled_from(["x86_64", "aarch64"]),
         "cpu_info": st.sampled_from([{"model": "new"}, {"model": "old", "bits": 46}, '{"model": "new"}']),
         "disk": st.sampled_from(["ssd", "hdd", "7"]),
     },
+)
+inventories = st.dictionaries(
+    st.sampled_from(["CUSTOM_X", "CUSTOM_Y"]),
+    st.builds(
+        Inventory,
+        total=st.just(9),
+        min_unit=st.integers(1, 2),
+        max_unit=st.integers(1, 3),
+        step_size=st.integers(1, 2),
+        capacity=st.integers(0, 9),
+        used=st.integers(0, 9),
+    ),
 )
 
 
@@ -51,6 +66,8 @@ def hosts_of(name: str) -> st.SearchStrategy[Host]:
         hypervisor_type=st.sampled_from(["QEMU", "fake"]),
         hypervisor_version=st.sampled_from([7_002_022, 6_000_000]),
         capabilities=capabilities,
+        traits=st.lists(st.sampled_from(TRAITS), unique=True).map(tuple),
+        custom=inventories,
         capacity=st.just(Need(vcpus=2, memory_mb=1024, disk_gb=2)),
         used=amounts,
         servers=st.integers(0, 3),
@@ -127,7 +144,7 @@ requests = st.builds(
     extra_specs=extra_specs,
     properties=properties,
     project_id=st.sampled_from(["p1", "p2", "p3", "p4"]),
-    need=amounts,
+    need=needs,
     flavor=st.sampled_from(["m1.tiny", "m1.big", "m1.odd"]),
     image_id=st.sampled_from([None, "i1", "i2"]),
     availability_zone=st.sampled_from([None, None, "nova", "east"]),

@@ -205,8 +205,8 @@ def test_near_an_address(hints: dict[str, str], hosts: list[str]) -> None:
 
 
 TRAITS = [
-    Host(name="a", capabilities={"traits": ["HW_CPU_X86_AVX2", "CUSTOM_GOLD"]}),
-    Host(name="b", capabilities={"traits": ["HW_CPU_X86_AVX2"]}),
+    Host(name="a", traits=("HW_CPU_X86_AVX2", "CUSTOM_GOLD")),
+    Host(name="b", traits=("HW_CPU_X86_AVX2",)),
     Host(name="c"),
 ]
 
