@@ -40,7 +40,6 @@ _FACTS = (
         _h.vcpus_capacity,
         _h.memory_mb_capacity,
         _h.disk_gb_capacity,
-        _h.updated_at,
     )
     .where(sa.or_(_h.updated_at >= sa.bindparam("since"), _h.id > sa.bindparam("beyond")))
     .order_by(_h.id)
@@ -94,8 +93,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """One look. ``usage`` rows are (id, vcpus, memory_mb, disk_gb, servers), all hosts, by id; ``facts`` those of hosts that
     are new or were described anew; ``aggregates`` None if they are as they were at the mark that was given. ``on_demand``:
     counts by host of each column that was asked for; hosts with none are missing. ``traits``: what operators said of the hosts
-    in ``facts``; ``custom``: what they added to any host, by class."""
+    in ``facts``; ``custom``: what they added to any host, by class. ``at`` is the moment of the look."""
 
+    at: int
     usage: Sequence[Sequence[int]]
     facts: Sequence[Any]
     unfit: list[Unfit]
@@ -109,6 +109,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 def read(
     connection: Connection,
     *,
+    now: int,
     since: int,
     beyond: int,
     heard_since: int,
@@ -120,6 +121,7 @@ def read(
     mark = _mark(connection)
     changed = {"since": since, "beyond": beyond}
     return Reading(
+        at=now,
         usage=connection.execute(_USAGE).all(),
         facts=connection.execute(_FACTS, changed).all(),
         traits=_traits(connection, changed),

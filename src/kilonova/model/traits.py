@@ -1,6 +1,6 @@
 """Traits, which Placement says hosts have: the names every OpenStack cloud knows, and which follow from capabilities."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 CUSTOM = "CUSTOM_"
@@ -39,4 +39,7 @@ def implied(hypervisor_type: str, capabilities: Mapping[str, object]) -> frozens
         found |= {f"HW_ARCH_{architecture.upper()}", f"COMPUTE_ARCH_{architecture.upper()}"}
     if hypervisor_type == "QEMU":
         found |= _OF_QEMU
+    named = capabilities.get("traits")
+    if isinstance(named, Sequence) and not isinstance(named, str):
+        found |= {str(name) for name in named}
     return frozenset(found)

@@ -4,6 +4,7 @@
 are in the order of the hosts' numbers; when a host has gone, the fleet is built again.
 """
 
+import itertools
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from kilonova.model.traits import implied
 from kilonova.scheduler.aggregate_words import by_tenant
 from kilonova.scheduler.view import AggregateFacts, Columns, HostKind, HostView, Ints, Records
 
-_SKEW = 10_000_000  # microseconds by which the clocks of those who write ``updated_at`` may differ
+_SKEW = 30_000_000  # microseconds by which the clocks of those who write ``updated_at`` may be behind ours
 _REMEMBERED = 10_000  # changes, and one more for each host
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -41,8 +42,8 @@ class Fleet:
         self._records = Records()
         self._codes: dict[str, dict[Hashable, int]] = {"kinds": {}, "zones": {}, "trait_sets": {}, "addresses": {}}
         self._custom: set[str] = set()
-        for what in ("trait_sets", "addresses"):
-            setattr(self._records, what, ())
+        for what in self._codes:
+            setattr(self._records, what, [])
         self._aggregates: list[Aggregate] = []
         self.since = 0
         self.aggregates_mark: tuple[int, ...] = ()
@@ -73,7 +74,8 @@ class Fleet:
         if len(reading.usage) != len(self._ids):
             self._forget()
             return False
-        usage = np.array(reading.usage, dtype=np.int64).reshape(len(self._ids), 5)
+        flat = itertools.chain.from_iterable(reading.usage)  # numpy looks at each row of a list three times
+        usage = np.fromiter(flat, dtype=np.int64, count=5 * len(self._ids)).reshape(len(self._ids), 5)
         if not np.array_equal(usage[:, 0], self._ids):
             self._forget()
             return False
@@ -84,7 +86,7 @@ class Fleet:
         self._stock(reading.custom)
         if changed:
             self.new_generation()
-        self.since = max([self.since, *(row.updated_at - _SKEW for row in reading.facts)])
+        self.since = reading.at - _SKEW
         return True
 
     def new_generation(self) -> None:
@@ -146,7 +148,7 @@ class Fleet:
         codes = self._codes[what]
         if key not in codes:
             codes[key] = len(codes)
-            setattr(self._records, what, (*getattr(self._records, what), record))
+            getattr(self._records, what).append(record)
         return codes[key]
 
     def _join(self, reading: Reading) -> bool:

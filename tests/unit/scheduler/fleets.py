@@ -16,6 +16,7 @@ from kilonova.scheduler.catalog import make_filters
 from kilonova.scheduler.fleet import Fleet
 from kilonova.scheduler.rules import Filter
 
+NOW = 1_700_000_000_000_000
 PROJECT = "p1"
 ROOM = Need(vcpus=64, memory_mb=65_536, disk_gb=1000)
 
@@ -70,6 +71,7 @@ def reading_of(hosts: Sequence[Host], groups: Sequence[Group] = ()) -> Reading:
         for number, group in enumerate(groups, start=1)
     ]
     return Reading(
+        at=NOW,
         usage=[
             (number, host.used.vcpus, host.used.memory_mb, host.used.disk_gb, host.servers)
             for number, host in enumerate(hosts, start=1)
