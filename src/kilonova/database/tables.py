@@ -220,6 +220,7 @@ hosts = _table(
     ),  # counts the changes of what is there and claimed
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
+    sa.Index("ix_hosts_failed_builds", "failed_builds"),
 )
 
 findings = _table(  # what a host's last look at its guests found and may not mend by itself

@@ -202,6 +202,7 @@ def upgrade() -> None:
         mysql_collate="utf8mb4_bin",
         mysql_engine="InnoDB",
     )
+    op.create_index("ix_hosts_failed_builds", "hosts", ["failed_builds"], unique=False)
     op.create_table(
         "image_members",
         sa.Column("image_id", sa.String(length=64), nullable=False),
