@@ -5,7 +5,7 @@ import json
 
 import structlog
 
-from kilonova import identity, image, network
+from kilonova import identity, image, network, placement
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.front import Front
 from kilonova.api.http_server import HttpServer
@@ -57,6 +57,7 @@ class ApiServer:
                     "/compute": compute_application(cloud, tokens, overrides),
                     "/identity": identity.application(neighbours.identity, overrides=overrides),
                     "/image": image.application(neighbours.images, tokens=tokens, overrides=overrides),
+                    "/placement": placement.application(neighbours.placement, tokens=tokens, overrides=overrides),
                     "/network": network.application(neighbours.networks, tokens=tokens, overrides=overrides),
                 },
                 lambda: openapi(compute_routes(), "/compute"),
