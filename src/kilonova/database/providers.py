@@ -90,7 +90,7 @@ def batch(
     rows = connection.execute(query.where(_h.id > after).order_by(_h.id).limit(size)).all()
     picky = [group for group in groups if group.names_traits]
     of = traits.traits_of_hosts(connection, [row.host for row in rows]) if rows and (with_traits or picky) else {}
-    suiting = [row for row in rows if all(group.suits(of[row.host]) for group in picky)]
+    suiting = [row for row in rows if all(group.suits(of.get(row.host, frozenset())) for group in picky)]
     return list(_providers(connection, suiting, of, bare=bare)), rows[-1].id if len(rows) == size else None
 
 
@@ -137,7 +137,7 @@ def _said(some: Iterable[str]) -> sa.ColumnElement[bool]:
 
 
 def _has_room(resource_class: str, portions: list[int]) -> sa.ColumnElement[bool]:
-    """The comparison a claim makes; ``model.inventory.Inventory.fits`` in the database's words."""
+    """The comparison a claim makes: each portion may be one, and all of them together fit."""
     amount = min(sum(portions), MOST)
     if resource_class in HOST_CLASSES:
         column = HOST_CLASSES[resource_class]

@@ -38,7 +38,7 @@ STANDARD_CLASSES = (
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of one class a host has, and in what portions it is claimed."""
+    """How much of one class a host has, in what portions it is claimed, and how much of it is."""
 
     total: int
     reserved: int = 0
@@ -48,11 +48,6 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     allocation_ratio: float = 1.0
     capacity: int = 0
     used: int = 0
-
-    def fits(self, amount: int, *, at_once: int = 0) -> bool:
-        """Whether ``amount`` is a portion that can be claimed now, ``at_once`` with others from the same inventory."""
-        portion = self.min_unit <= amount <= self.max_unit and amount % self.step_size == 0
-        return portion and self.used + max(amount, at_once) <= self.capacity
 
 
 def capacity(total: int, reserved: int, ratio: float) -> int:
