@@ -1,5 +1,6 @@
 """Rows of ``flavors`` and ``flavor_access``: the sizes of servers, and who may see the private ones."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +21,8 @@ _ACCESS = (
     .where(flavor_access.c.flavorid == sa.bindparam("of_flavor"))
     .order_by(flavor_access.c.project_id)
 )
+
+_CHOICES = 500
 
 SORT_KEYS = {  # the API's word for each column
     "created_at": "created_at",
@@ -73,6 +76,13 @@ def list_flavors(connection: Connection, asked: FlavorListing) -> list[Flavor]:
     falling = (unset.asc(), column.desc(), _f.id.desc())
     query = query.order_by(*(rising if asked.ascending else falling))
     return [_flavor(row) for row in connection.execute(query.limit(asked.limit))]
+
+
+def choices(connection: Connection, projects: Sequence[str]) -> dict[str, list[Flavor]]:
+    """The flavors each project can make servers of, bounded; for advice."""
+    return {
+        project: list_flavors(connection, FlavorListing(project_id=project, limit=_CHOICES)) for project in projects
+    }
 
 
 def _visible(is_public: bool, project_id: str | None) -> sa.ColumnElement[bool]:

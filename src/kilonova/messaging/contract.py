@@ -63,7 +63,8 @@ class ScheduleServer(Message, frozen=True, kw_only=True):
     """Choose a host, claim it, and pass the guest on to it. ``excluded_hosts`` have failed it already, or it is to leave them.
 
     ``forced``: the requested host is taken if it is there and has room, whatever else speaks against it. ``input`` and
-    ``work`` are those of the action, for whoever performs its next step.
+    ``work`` are those of the action, for whoever performs its next step. ``least_memory_mb`` and ``least_disk_gb`` are what
+    the image needs of any flavor.
     """
 
     action_id: str
@@ -78,6 +79,8 @@ class ScheduleServer(Message, frozen=True, kw_only=True):
     requested_host: str | None = None
     excluded_hosts: list[str] = []
     hints: dict[str, Any] = {}
+    least_memory_mb: int = 0
+    least_disk_gb: int = 0
 
 
 # --- 4: to whoever performs a step -------------------------------------------------------------------------
