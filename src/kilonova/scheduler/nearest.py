@@ -61,11 +61,10 @@ class Nearest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
         return f"{self.host}{others}: {wants}"
 
-    def safe(self) -> "Nearest | None":
-        """As the server's owner may see it."""
-        if not self.text:
-            return None
-        return Nearest(change=self.change, hosts=self.hosts, name=self.name, text=self.text)
+    @property
+    def out_of_service(self) -> bool:
+        """Whether the host would take it if it were up and enabled."""
+        return self.rules == _OUT_OF_SERVICE
 
 
 def nearest(ranking: Ranking, filters: Filters, flavors: Sequence[Flavor] = ()) -> list[Nearest]:
@@ -224,7 +223,7 @@ def _hosts(ranking: Ranking, filters: Filters) -> list[Nearest]:
         if (only := near & failed).any():
             row = least_short(ranking.view, ranking.request, only)
             found.append(_host(ranking, filters, [name], int(only.sum()), row))
-    return sorted(found, key=lambda one: one.rules == _OUT_OF_SERVICE)[:_HOSTS_SHOWN]
+    return sorted(found, key=lambda one: one.out_of_service)[:_HOSTS_SHOWN]
 
 
 def _host(ranking: Ranking, filters: Filters, rules: list[str], hosts: int, row: int) -> Nearest:

@@ -8,9 +8,10 @@ import asyncio
 
 import msgspec
 import structlog
+from sqlalchemy.engine import Connection
 
 from kilonova.config import MembershipConfig, SchedulerConfig
-from kilonova.database import engine
+from kilonova.database import engine, membership
 from kilonova.database.connection import Database
 from kilonova.database.decisions import record
 from kilonova.database.flavors import choices
@@ -323,6 +324,8 @@ class Scheduler:
 
     async def _refuse(self, asked: _Asked, decision: Decision) -> None:
         request = asked.request
+        if any(near.out_of_service for near in decision.nearest):
+            decision = await self._database.run(_say_since_when, decision)
         message, details = explain_failure(decision)
         now = self._clock.now()
         asked.timeline.add("schedule", asked.since, now, result="Error", details=decision.summary())
@@ -359,6 +362,17 @@ def _record(asked: _Asked, decision: Decision, ending: Ending, now: int) -> Deci
         decided_at=now,
         details={"asked": asked_for(request), **decision.details()},
     )
+
+
+def _say_since_when(connection: Connection, decision: Decision) -> Decision:
+    """Of hosts that would take the server if they were in service: why they are not."""
+    found = [
+        msgspec.structs.replace(near, have=[why])
+        if near.out_of_service and (why := membership.why_idle(connection, near.host))
+        else near
+        for near in decision.nearest
+    ]
+    return msgspec.structs.replace(decision, nearest=found)
 
 
 def _may_yet_come(decision: Decision) -> bool:
