@@ -124,6 +124,12 @@ def find_flavor(connection: Connection, flavorid: str, project_id: str | None, i
     return None if shared is None else _flavor(row)
 
 
+def find_named(connection: Connection, name: str) -> Flavor | None:
+    """The flavor of that name, whoever may see it, or None."""
+    row = connection.execute(sa.select(flavors).where(_f.name == name)).first()
+    return None if row is None else _flavor(row)
+
+
 def get_flavor(connection: Connection, flavorid: str, project_id: str | None, is_admin: bool) -> Flavor:
     """The same; raises ``NotFound``."""
     flavor = find_flavor(connection, flavorid, project_id, is_admin)

@@ -74,7 +74,7 @@ def nearest(ranking: Ranking, filters: Filters, flavors: Sequence[Flavor] = ()) 
     attempt = _Attempt(ranking.view, ranking.request, filters)
     of_request = [*attempt.without_wishes(), *attempt.with_other_sizes(flavors), *attempt.with_fewer_demands()]
     if not of_request:
-        of_request = list(attempt.without_any_wish())
+        of_request = [*attempt.without_any_wish(), *attempt.with_two_changes(flavors)]
     return [*of_request[: _SHOWN - _HOSTS_SHOWN], *_hosts(ranking, filters)]
 
 
@@ -115,6 +115,14 @@ class _Attempt:
         change = all_at_once(self._request, self._view.neighbours)
         if change is not None and (alive := self._fits(change)).any():
             yield self._of(change, alive)
+
+    def with_two_changes(self, flavors: Sequence[Flavor]) -> Iterator[Nearest]:
+        """Without one wish, and with another flavor."""
+        for change in wishes(self._request, self._view.neighbours):
+            without = _Attempt(self._view.beside(change.neighbours), change.request, self._filters)
+            if (found := without._flavor(flavors)) is not None:
+                text = f"It would fit {change.said} with the flavor {found.name}."
+                yield msgspec.structs.replace(found, change=f"{change.kind} and flavor", text=text)
 
     def _zones(self, alive: Bools) -> Iterator[Nearest]:
         rows: Ints = np.flatnonzero(alive)
