@@ -78,7 +78,7 @@ def read(
     not heard of after ``heard_since`` is down."""
     mark = _mark(connection)
     return Reading(
-        usage=connection.execute(_USAGE).all(),
+        usage=[tuple(row) for row in connection.execute(_USAGE)],  # of rows numpy makes arrays 20 times slower
         facts=connection.execute(_FACTS, {"since": since, "beyond": beyond}).all(),
         unfit=[_unfit(row, heard_since) for row in connection.execute(_UNFIT, {"heard_since": heard_since})],
         aggregates=None if mark == aggregates_mark else aggregate_rows.listing(connection),

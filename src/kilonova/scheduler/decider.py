@@ -76,10 +76,15 @@ class Decider:
         self._random = random
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
 
-    def decide(self, request: ScheduleServer, batch: Batch, neighbours: Neighbours | None = None) -> Decision:
-        """Choose a host and note its claim in the fleet; give it back if the claim is not made."""
+    def decide(
+        self, request: ScheduleServer, batch: Batch, neighbours: Neighbours | None = None, *, reasons: bool = True
+    ) -> Decision:
+        """Choose a host and note its claim in the fleet; give it back if the claim is not made.
+
+        Without ``reasons`` only a decision that finds no host has them: they are half of the work.
+        """
         key, kept = self._ranked(request, batch, neighbours)
-        decision = self._choose(kept, self._filters_of(request))
+        decision = self._choose(kept, self._filters_of(request), reasons=reasons)
         if decision.row is not None and decision.host is not None:
             self.fleet.take(decision.row, request.need)
             if neighbours is not None:
@@ -150,18 +155,19 @@ class Decider:
 
     # --- one decision --------------------------------------------------------------------------------------------
 
-    def _choose(self, kept: _Kept, filters: Filters) -> Decision:
+    def _choose(self, kept: _Kept, filters: Filters, *, reasons: bool) -> Decision:
         ranking = kept.ranking
         counts = ranking.dropped_by()
         row = ranking.choose(self._subset, self._random)
+        told = reasons or row is None
         return Decision(
             row=row,
             host=None if row is None else ranking.view.names[row],
             zone=None if row is None else ranking.view.zone(row),
             considered=len(ranking.view),
             counts=counts,
-            ranking=ranking.best(),
-            dropped=self._dropped(kept, filters, counts, fresh=row is None),
+            ranking=ranking.best() if told else [],
+            dropped=self._dropped(kept, filters, counts, fresh=row is None) if told else [],
         )
 
     def _dropped(self, kept: _Kept, filters: Filters, counts: dict[str, int], *, fresh: bool) -> list[Dropped]:

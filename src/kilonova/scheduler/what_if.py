@@ -29,7 +29,7 @@ def place(decider: Decider, wanted: Wanted, count: int, flavors: Sequence[Flavor
     """Place up to ``count`` servers that are alike; a decision for each, the last one without a host if they did not all fit."""
     together = Batch()
     for _ in range(count):
-        decision = decider.decide(wanted.request, together, wanted.neighbours)
+        decision = decider.decide(wanted.request, together, wanted.neighbours, reasons=False)
         if decision.row is None:
             yield decider.explain(decision, wanted.request, together, wanted.neighbours, flavors)
             return
@@ -42,7 +42,7 @@ def empty(
     """A place for each of the servers that leave their hosts, the largest first, as they are the hardest to place."""
     for wanted in sorted(leaving, key=lambda one: (-one.request.need.memory_mb, -one.request.need.vcpus)):
         together = Batch()  # each sees its group without itself, so none shares a ranking with another
-        decision = decider.decide(wanted.request, together, wanted.neighbours)
+        decision = decider.decide(wanted.request, together, wanted.neighbours, reasons=False)
         if decision.host is None:
             yield wanted, decider.explain(decision, wanted.request, together, wanted.neighbours, flavors)
             continue
