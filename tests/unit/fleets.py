@@ -54,6 +54,7 @@ def reading(boxes: Sequence[Box], aggregates: Sequence[Aggregate] = ()) -> Readi
         for number, box in enumerate(boxes, 1)
     ]
     return Reading(
+        at=1,
         usage=[
             (number, box.vcpus_used, box.memory_mb_used, box.disk_gb_used, box.servers)
             for number, box in enumerate(boxes, 1)

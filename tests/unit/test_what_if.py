@@ -162,7 +162,7 @@ def write(connection: sa.Connection, boxes: Sequence[Box]) -> None:
 
 
 def look(connection: sa.Connection) -> Reading:
-    return read(connection, since=0, beyond=0, heard_since=2, aggregates_mark=())
+    return read(connection, now=1, since=0, beyond=0, heard_since=2, aggregates_mark=())
 
 
 def create(connection: sa.Connection, size: Flavor, zone: str | None, number: int) -> bool:
@@ -190,7 +190,7 @@ def test_as_many_creates_succeed_as_was_said_and_the_next_one_fails(
         scheduler=SchedulerConfig(),
         membership=MembershipConfig(),
     )
-    before = database.now(look).usage
+    before = list(database.now(look).usage)
     question = Question(
         project_id="p",
         user_id="u",
@@ -199,7 +199,7 @@ def test_as_many_creates_succeed_as_was_said_and_the_next_one_fails(
         availability_zone=zone,
     )
     told = asyncio.run(planner.answer(question))["servers"]
-    assert database.now(look).usage == before  # nothing was claimed
+    assert list(database.now(look).usage) == before  # nothing was claimed
     for number in range(told["fits"]):
         assert database.now(create, size, zone, number)
     assert not database.now(create, size, zone, told["fits"])

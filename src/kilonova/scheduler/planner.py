@@ -109,6 +109,7 @@ class Planner:
     # --- what is read -----------------------------------------------------------------------------------------
 
     def _look(self, connection: Connection, question: Question) -> _Look:
+        now = self._clock.now()
         leaving: list[Server] = []
         held: dict[str, list[Server]] = {host: [] for host in question.drain}
         for host in question.drain:
@@ -120,9 +121,10 @@ class Planner:
         return _Look(
             reading=read(
                 connection,
+                now=now,
                 since=0,
                 beyond=0,
-                heard_since=self._clock.now() - int(self._down_after * 1_000_000),
+                heard_since=now - int(self._down_after * 1_000_000),
                 aggregates_mark=(),
             ),
             new=None if new is None else Wanted(request=new, neighbours=beside.pop(0)),
