@@ -165,6 +165,8 @@ class SchedulerConfig(Section):
     host_subset_size: int = Field(1, ge=1, description="Choose at random among this many best hosts.")
     refresh: float = Field(1.0, gt=0, description="Seconds after which the view of the hosts is read again.")
     concurrency: int = Field(32, ge=1, description="Requests decided at once.")
+    keep_decisions: int = Field(100_000, ge=1, description="Decisions kept with their reasons, the newest.")
+    keep_decisions_days: float = Field(30.0, gt=0, description="Days after which a decision is forgotten.")
 
 
 class ComputeConfig(Section):

@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, host_builds, ledger, membership, outcomes, servers
+from kilonova.database import actions, decisions, host_builds, ledger, membership, outcomes, servers
 from kilonova.database.outgoing import Outgoing, step_message
 from kilonova.messaging.contract import TimelineEvent
 from kilonova.model.action import Action, ActionState, Performer, Remedy, Step, host_of_step, next_step
+from kilonova.model.decision import DecisionRecord
 from kilonova.model.errors import NotFound, Stale
 from kilonova.model.guest import Nic
 from kilonova.model.kinds.catalog import KINDS
@@ -56,6 +57,7 @@ def no_valid_host(
     now: int,
     dispatch: int,
     events: Sequence[TimelineEvent],
+    made: Sequence[DecisionRecord],
 ) -> Outgoing | None:
     """End an action that fits nowhere; if hosts have failed it before, the last of their reasons leads. Raises ``Stale``."""
     action = actions.find(connection, action_id)
@@ -65,6 +67,7 @@ def no_valid_host(
         message = f"{action.message.rstrip('.')}. No other host could take it: {message}"
     outgoing = _turn_back(connection, action, message, details, now, dispatch)
     actions.record(connection, action_id, events)
+    decisions.record(connection, made)
     return outgoing
 
 

@@ -1,5 +1,6 @@
 """Rows of ``flavors`` and ``flavor_access``: the sizes of servers, and who may see the private ones."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +21,8 @@ _ACCESS = (
     .where(flavor_access.c.flavorid == sa.bindparam("of_flavor"))
     .order_by(flavor_access.c.project_id)
 )
+
+_CHOICES = 500
 
 SORT_KEYS = {  # the API's word for each column
     "created_at": "created_at",
@@ -76,6 +79,13 @@ def list_flavors(connection: Connection, asked: FlavorListing) -> list[Flavor]:
     return [_flavor(row) for row in connection.execute(query.limit(asked.limit))]
 
 
+def choices(connection: Connection, projects: Sequence[str]) -> dict[str, list[Flavor]]:
+    """The flavors each project can make servers of, bounded; for advice."""
+    return {
+        project: list_flavors(connection, FlavorListing(project_id=project, limit=_CHOICES)) for project in projects
+    }
+
+
 def _visible(is_public: bool, project_id: str | None) -> sa.ColumnElement[bool]:
     clause: sa.ColumnElement[bool] = _f.is_public == is_public
     if not is_public or project_id is None:
@@ -119,6 +129,12 @@ def find_flavor(connection: Connection, flavorid: str, project_id: str | None, i
         return _flavor(row)
     shared = connection.execute(_SHARED, {"of_flavor": flavorid, "of_project": project_id}).first()
     return None if shared is None else _flavor(row)
+
+
+def find_named(connection: Connection, name: str) -> Flavor | None:
+    """The flavor of that name, whoever may see it, or None."""
+    row = connection.execute(sa.select(flavors).where(_f.name == name)).first()
+    return None if row is None else _flavor(row)
 
 
 def get_flavor(connection: Connection, flavorid: str, project_id: str | None, is_admin: bool) -> Flavor:

@@ -1,6 +1,7 @@
 """Rows of ``services`` and ``hosts``: who is there, what the machines have, who is up."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -114,6 +115,24 @@ def open_zone(connection: Connection, host: str) -> str | None:
 def all_take_servers(connection: Connection, names: Sequence[str]) -> bool:
     """Whether no operator has said that one of them gets nothing new."""
     return connection.execute(_TAKES_NONE, {"these": list(names)}).first() is None
+
+
+def why_idle(connection: Connection, host: str) -> str:
+    """In words, since when the nova-compute of a host takes no servers; empty if it is unknown."""
+    service = find_service(connection, "nova-compute", host)
+    if service is None:
+        return ""
+    if service.disabled:
+        return f"disabled: {service.disabled_reason}" if service.disabled_reason else "disabled"
+    if service.forced_down:
+        return "forced down by an operator"
+    if service.stopped_at is not None:
+        return f"stopped at {_utc(service.stopped_at)}"
+    return f"down, not heard of since {_utc(service.last_seen_at)}"
+
+
+def _utc(moment: int) -> str:
+    return datetime.fromtimestamp(moment / 1_000_000, UTC).isoformat(sep=" ", timespec="seconds")
 
 
 def get_service(connection: Connection, uuid: str) -> Service:

@@ -107,6 +107,8 @@ def schedule_request(
         hints=server.scheduler_hints,
         flavor=server.flavor.get("name", ""),
         image_id=server.image_id,
+        least_memory_mb=_image_needs(server, "min_memory_mb"),
+        least_disk_gb=_image_needs(server, "least_disk_gb"),
     )
 
 
@@ -129,7 +131,14 @@ def _reschedule_request(action: Action, server: Server) -> ScheduleServer:
         image_id=server.image_id,
         input=action.input,
         work=action.work,
+        least_memory_mb=_image_needs(server, "min_memory_mb"),
+        least_disk_gb=_image_needs(server, "least_disk_gb"),
     )
+
+
+def _image_needs(server: Server, what: str) -> int:
+    """MiB or GiB that the server's image needs; 0 for servers that remember too little of theirs."""
+    return int((server.image or {}).get(what, 0))
 
 
 def step_message(action: Action, server: Server) -> Outgoing:

@@ -136,6 +136,22 @@ action_events = _table(
     sa.Index("ix_action_events_action", "action_id", "seq"),
 )
 
+decisions = _table(  # of nova-scheduler, with their reasons; the oldest are purged
+    "decisions",
+    sa.Column("seq", Sequence, primary_key=True, autoincrement=True),
+    sa.Column("server_id", Id, nullable=False),
+    sa.Column("action_id", Id, nullable=False),
+    sa.Column("request_id", Name, nullable=False),
+    sa.Column("kind", sa.String(64), nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),  # model.decision.Outcome
+    sa.Column("host", Name),
+    sa.Column("zone", Name),
+    sa.Column("decided_at", Moment, nullable=False),
+    sa.Column("details", Json, nullable=False),
+    sa.Index("ix_decisions_server", "server_id", "seq"),
+    sa.Index("ix_decisions_outcome", "outcome", "seq"),
+)
+
 allocations = _table(
     "allocations",
     sa.Column("consumer", Id, primary_key=True),  # the server where it is; its move where it comes from or may go to

@@ -72,8 +72,8 @@ class ScheduleServer(Message, frozen=True, kw_only=True):
     """Choose a host, claim it, and pass the guest on to it. ``excluded_hosts`` have failed it already, or it is to leave them.
 
     ``forced``: the requested host is taken if it is there and has room, whatever else speaks against it. ``flavor`` is its
-    name, ``image_id`` that of the image the server was made of. ``input`` and ``work`` are those of the action, for whoever
-    performs its next step.
+    name, ``image_id`` that of the image the server was made of, ``least_memory_mb`` and ``least_disk_gb`` are what the image
+    needs of any flavor. ``input`` and ``work`` are those of the action, for whoever performs its next step.
     """
 
     action_id: str
@@ -90,6 +90,8 @@ class ScheduleServer(Message, frozen=True, kw_only=True):
     hints: dict[str, Any] = {}
     flavor: str = ""
     image_id: str | None = None
+    least_memory_mb: int = 0
+    least_disk_gb: int = 0
 
 
 # --- 4: to whoever performs a step -------------------------------------------------------------------------

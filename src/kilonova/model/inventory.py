@@ -49,6 +49,11 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     capacity: int = 0
     used: int = 0
 
+    def fits(self, amount: int, *, at_once: int = 0) -> bool:
+        """Whether ``amount`` is a portion that can be claimed now, ``at_once`` with others from the same inventory."""
+        portion = self.min_unit <= amount <= self.max_unit and amount % self.step_size == 0
+        return portion and self.used + max(amount, at_once) <= self.capacity
+
 
 def capacity(total: int, reserved: int, ratio: float) -> int:
     """What can be claimed of an inventory in all; negative if more is kept back than there is."""

@@ -5,15 +5,17 @@ usage changes. Requests that name a group or other servers have a ranking of the
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import msgspec
 
 from kilonova.messaging.contract import ScheduleServer
 from kilonova.model.clock import Random
+from kilonova.model.flavor import Flavor
 from kilonova.model.placement import GroupPolicy, Neighbours
 from kilonova.scheduler.decision import Decision, Dropped
 from kilonova.scheduler.fleet import Fleet
-from kilonova.scheduler.nearest import nearest
+from kilonova.scheduler.nearest import Nearest, nearest
 from kilonova.scheduler.ranking import Ranking
 from kilonova.scheduler.rules import Filters, Weighers
 
@@ -50,6 +52,7 @@ class _Kept:
         self.seen = seen
         self.stale = 0
         self.dropped: tuple[dict[str, int], list[Dropped]] | None = None
+        self.nearest: tuple[Sequence[Flavor], list[Nearest]] | None = None  # and the flavors that were tried
 
 
 class Batch:
@@ -73,31 +76,50 @@ class Decider:
         self._random = random
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
 
-    def decide(self, request: ScheduleServer, batch: Batch, neighbours: Neighbours | None = None) -> Decision:
-        """Choose a host and note its claim in the fleet; give it back if the claim is not made."""
-        shape = shape_of(request)
-        filters = self._forced if request.forced else self._filters
-        key = _encode(shape)
-        kept = self._find(key, batch, neighbours)
-        if kept is None:
-            view = self.fleet.view if neighbours is None else self.fleet.view.beside(neighbours)
-            ranking = Ranking(view, shape, filters, self._weighers)
-            kept = _Kept(ranking, self.fleet.generation, len(self.fleet.changes))
-            self._keep(key, kept, batch, neighbours)
-        decision = self._choose(kept, filters)
+    def decide(
+        self, request: ScheduleServer, batch: Batch, neighbours: Neighbours | None = None, *, reasons: bool = True
+    ) -> Decision:
+        """Choose a host and note its claim in the fleet; give it back if the claim is not made.
+
+        Without ``reasons`` only a decision that finds no host has them: they are half of the work.
+        """
+        key, kept = self._ranked(request, batch, neighbours)
+        decision = self._choose(kept, self._filters_of(request), reasons=reasons)
         if decision.row is not None and decision.host is not None:
             self.fleet.take(decision.row, request.need)
             if neighbours is not None:
                 self._join(neighbours, decision.host, batch, key)
         return decision
 
-    def look(self, request: ScheduleServer, neighbours: Neighbours | None = None) -> Ranking:
-        """The ranking alone, made anew: for questions that claim nothing."""
-        view = self.fleet.view if neighbours is None else self.fleet.view.beside(neighbours)
-        filters = self._forced if request.forced else self._filters
-        return Ranking(view, shape_of(request), filters, self._weighers)
+    def explain(
+        self,
+        decision: Decision,
+        request: ScheduleServer,
+        batch: Batch,
+        neighbours: Neighbours | None,
+        flavors: Sequence[Flavor],
+    ) -> Decision:
+        """A decision that found no host, with the nearest fit; ``flavors`` are those the server's project can choose from."""
+        _, kept = self._ranked(request, batch, neighbours)
+        if kept.nearest is None or kept.nearest[0] != flavors:
+            kept.nearest = (flavors, nearest(kept.ranking, self._filters_of(request), flavors))
+        return msgspec.structs.replace(decision, nearest=kept.nearest[1])
 
     # --- rankings that are kept --------------------------------------------------------------------------------
+
+    def _filters_of(self, request: ScheduleServer) -> Filters:
+        return self._forced if request.forced else self._filters
+
+    def _ranked(self, request: ScheduleServer, batch: Batch, neighbours: Neighbours | None) -> tuple[bytes, _Kept]:
+        shape = shape_of(request)
+        key = _encode(shape)
+        kept = self._find(key, batch, neighbours)
+        if kept is None:
+            view = self.fleet.view if neighbours is None else self.fleet.view.beside(neighbours)
+            ranking = Ranking(view, shape, self._filters_of(request), self._weighers)
+            kept = _Kept(ranking, self.fleet.generation, len(self.fleet.changes))
+            self._keep(key, kept, batch, neighbours)
+        return key, kept
 
     def _find(self, key: bytes, batch: Batch, neighbours: Neighbours | None) -> _Kept | None:
         kept = self._kept.get(key) if neighbours is None else batch.kept.get((key, id(neighbours)))
@@ -133,19 +155,19 @@ class Decider:
 
     # --- one decision --------------------------------------------------------------------------------------------
 
-    def _choose(self, kept: _Kept, filters: Filters) -> Decision:
+    def _choose(self, kept: _Kept, filters: Filters, *, reasons: bool) -> Decision:
         ranking = kept.ranking
         counts = ranking.dropped_by()
         row = ranking.choose(self._subset, self._random)
+        told = reasons or row is None
         return Decision(
             row=row,
             host=None if row is None else ranking.view.names[row],
             zone=None if row is None else ranking.view.zone(row),
             considered=len(ranking.view),
             counts=counts,
-            ranking=ranking.best(),
-            dropped=self._dropped(kept, filters, counts, fresh=row is None),
-            nearest=nearest(ranking, filters) if row is None else [],
+            ranking=ranking.best() if told else [],
+            dropped=self._dropped(kept, filters, counts, fresh=row is None) if told else [],
         )
 
     def _dropped(self, kept: _Kept, filters: Filters, counts: dict[str, int], *, fresh: bool) -> list[Dropped]:

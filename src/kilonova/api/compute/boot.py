@@ -263,7 +263,7 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
         "flavor_id": boot.flavor.id,
         "flavor": msgspec.to_builtins(boot.flavor),
         "image_id": image.id if image else None,
-        "image": _image_record(image) if image else None,
+        "image": image_record(image) if image else None,
         "key_name": boot.keypair.name if boot.keypair else None,
         "public_key": boot.keypair.public_key if boot.keypair else None,
         "user_data": body.get("user_data"),
@@ -288,19 +288,14 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
     }
 
 
-def _image_record(image: Image) -> dict[str, Any]:
-    """What of the image must be known when it is gone itself."""
-    sizes = {"min_disk_gb": image.min_disk_gb, "min_memory_mb": image.min_memory_mb}
-    return {"name": image.name, "properties": image.properties, **sizes}
-
-
 def image_record(image: Image) -> dict[str, Any]:
-    """What a server remembers of its image."""
+    """What of its image a server must know when that is gone; ``least_disk_gb`` holds the image itself as well."""
     return {
         "name": image.name,
         "properties": image.properties,
         "min_disk_gb": image.min_disk_gb,
         "min_memory_mb": image.min_memory_mb,
+        "least_disk_gb": max(image.min_disk_gb, -(-image.virtual_size >> 30)),
     }
 
 

@@ -118,6 +118,25 @@ def upgrade() -> None:
         mysql_engine="InnoDB",
     )
     op.create_table(
+        "decisions",
+        sa.Column("seq", Sequence, autoincrement=True, nullable=False),
+        sa.Column("server_id", sa.String(length=64), nullable=False),
+        sa.Column("action_id", sa.String(length=64), nullable=False),
+        sa.Column("request_id", sa.String(length=255), nullable=False),
+        sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column("outcome", sa.String(length=16), nullable=False),
+        sa.Column("host", sa.String(length=255), nullable=True),
+        sa.Column("zone", sa.String(length=255), nullable=True),
+        sa.Column("decided_at", sa.BigInteger(), nullable=False),
+        sa.Column("details", Json(), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_decisions")),
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+        mysql_engine="InnoDB",
+    )
+    op.create_index("ix_decisions_outcome", "decisions", ["outcome", "seq"], unique=False)
+    op.create_index("ix_decisions_server", "decisions", ["server_id", "seq"], unique=False)
+    op.create_table(
         "findings",
         sa.Column("kind", sa.String(length=64), nullable=False),
         sa.Column("host", sa.String(length=255), nullable=False),
