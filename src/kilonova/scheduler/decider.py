@@ -12,14 +12,14 @@ import msgspec
 from kilonova.messaging.contract import ScheduleServer
 from kilonova.model.clock import Random
 from kilonova.model.flavor import Flavor
-from kilonova.model.placement import GroupPolicy, Neighbours
+from kilonova.model.placement import NEIGHBOUR_HINTS, GroupPolicy, Neighbours
 from kilonova.scheduler.decision import Decision, Dropped
 from kilonova.scheduler.fleet import Fleet
 from kilonova.scheduler.nearest import Nearest, nearest
-from kilonova.scheduler.ranking import Ranking
+from kilonova.scheduler.ranking import Positions, Ranking, verdicts
 from kilonova.scheduler.rules import Filters, Weighers
 
-_SHAPES = 256  # rankings kept; each holds two numbers per host
+_SHAPES = 64  # rankings kept; each holds ten bytes per host
 _NAMED = 20  # dropped hosts named in an explanation; the rest is counted
 _TOO_MANY = 0.1  # of the hosts changed: then one pass over all is cheaper, and the weights are scaled anew
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -74,6 +74,7 @@ class Decider:
         self._weighers = weighers
         self._subset = subset
         self._random = random
+        self._verdicts: OrderedDict[bytes, tuple[int, Positions]] = OrderedDict()
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
 
     def decide(
@@ -116,10 +117,22 @@ class Decider:
         kept = self._find(key, batch, neighbours)
         if kept is None:
             view = self.fleet.view if neighbours is None else self.fleet.view.beside(neighbours)
-            ranking = Ranking(view, shape, self._filters_of(request), self._weighers)
+            ranking = Ranking(view, shape, self._filters_of(request), self._weighers, self._fixed(shape))
             kept = _Kept(ranking, self.fleet.generation, len(self.fleet.changes))
             self._keep(key, kept, batch, neighbours)
         return key, kept
+
+    def _fixed(self, shape: ScheduleServer) -> Positions:
+        """What filters say whatever is used of the hosts, and whoever is there: one pass for all groups that ask for the same."""
+        hints = {key: value for key, value in shape.hints.items() if key not in NEIGHBOUR_HINTS}
+        key = _encode(msgspec.structs.replace(shape, hints=hints))
+        known = self._verdicts.get(key)
+        if known is None or known[0] != self.fleet.generation:
+            found = verdicts(self.fleet.view, shape, self._filters_of(shape))
+            known = self._verdicts[key] = (self.fleet.generation, found)
+            while len(self._verdicts) > _SHAPES:
+                self._verdicts.popitem(last=False)
+        return known[1]
 
     def _find(self, key: bytes, batch: Batch, neighbours: Neighbours | None) -> _Kept | None:
         kept = self._kept.get(key) if neighbours is None else batch.kept.get((key, id(neighbours)))

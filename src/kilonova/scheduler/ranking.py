@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from kilonova.messaging.contract import ScheduleServer
 from kilonova.model.clock import Random
@@ -18,6 +19,24 @@ from kilonova.scheduler.view import Bools, Floats, HostView, Ints
 
 _EQUAL = 1e-9
 _SHOWN = 5  # of the best hosts, in an explanation
+
+
+Positions = NDArray[np.int16]
+"""For each host the position of a filter, or the number of filters: two bytes, as many rankings are kept."""
+
+
+def verdicts(view: HostView, request: ScheduleServer, filters: Filters) -> Positions:
+    """The first of those filters that drops each host that look neither at usage nor at neighbours."""
+    return _judge(view, request, filters, [at for at, rule in enumerate(filters.values()) if is_fixed(rule)])
+
+
+def _judge(view: HostView, request: ScheduleServer, filters: Filters, which: Sequence[int]) -> Positions:
+    """The first of these filters that drops each host, by its position."""
+    names = tuple(filters)
+    first = np.full(len(view), len(names), dtype=np.int16)
+    for at in reversed(which):
+        first[~filters[names[at]].passes(view, request)] = at
+    return first
 
 
 class Scale(msgspec.Struct, frozen=True):
@@ -44,15 +63,23 @@ class Ranking:
     """What every rule says of every host. ``first[row]`` is the position of the first filter that drops it; hosts that pass have
     the number of filters there."""
 
-    def __init__(self, view: HostView, request: ScheduleServer, filters: Filters, weighers: Weighers) -> None:
+    def __init__(
+        self,
+        view: HostView,
+        request: ScheduleServer,
+        filters: Filters,
+        weighers: Weighers,
+        fixed: "Positions | None" = None,
+    ) -> None:
+        """``fixed``: what ``verdicts`` said of the same hosts for a request that differs in nothing but its neighbours."""
         self.view = view
         self.request = request
         self._filters = filters
         self._weighers = weighers
         self._names = tuple(filters)
         self._moving = [at for at, rule in enumerate(filters.values()) if not is_fixed(rule)]
-        self._fixed = self._judge(view, [at for at in range(len(filters)) if at not in self._moving])
-        self.first = np.minimum(self._fixed, self._judge(view, self._moving))
+        self._fixed = verdicts(view, request, filters) if fixed is None else fixed
+        self.first = np.minimum(self._fixed, _judge(view, request, filters, self._moving))
         self.counts: Ints = np.bincount(self.first, minlength=len(self._names) + 1)
         alive = np.flatnonzero(self.first == len(self._names))
         raw = [weigher.weigh(view, request) for weigher, _ in weighers.values()]
@@ -85,20 +112,13 @@ class Ranking:
         """The usage of those hosts has changed."""
         changed = np.array(rows, dtype=np.int64)
         few = self.view.only(changed)
-        first = np.minimum(self._fixed[changed], self._judge(few, self._moving))
+        first = np.minimum(self._fixed[changed], _judge(few, self.request, self._filters, self._moving))
         np.subtract.at(self.counts, self.first[changed], 1)
         np.add.at(self.counts, first, 1)
         self.first[changed] = first
         raw = [weigher.weigh(few, self.request) for weigher, _ in self._weighers.values()]
         total = self._add_up(raw, few)
         self.weights[changed] = np.where(first == len(self._names), total, -np.inf)
-
-    def _judge(self, view: HostView, which: Sequence[int]) -> Ints:
-        """The first of these filters that drops each host, by its position."""
-        first = np.full(len(view), len(self._names), dtype=np.int64)
-        for at in reversed(which):
-            first[~self._filters[self._names[at]].passes(view, self.request)] = at
-        return first
 
     def _add_up(self, raw: "list[Floats | Ints]", view: HostView) -> Floats:
         total = np.zeros(len(view))
