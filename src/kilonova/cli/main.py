@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 guest_app = typer.Typer(help="The small test guest.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(guest_app, name="guest")
+simulate_app = typer.Typer(rich_markup_mode=None)
+app.add_typer(simulate_app, name="simulate")
 
 StateDir = Annotated[
     Path | None,
@@ -212,8 +214,9 @@ def openrc(state_dir: StateDir = None) -> None:
     print(state.openrc.read_text(), end="")
 
 
-@app.command(epilog="Example: kilonova simulate --seeds 1000")
+@simulate_app.callback(invoke_without_command=True, epilog="Example: kilonova simulate --seeds 1000")
 def simulate(
+    context: typer.Context,
     seeds: Annotated[int, typer.Option(min=1, help="How many worlds.")] = 100,
     first: Annotated[int, typer.Option("--from", min=0, help="The first seed.")] = 0,
     seed: Annotated[int | None, typer.Option(min=0, help="Only this one, and tell how it went.")] = None,
@@ -221,12 +224,50 @@ def simulate(
     trace: Annotated[bool, typer.Option("--trace", help="With --seed: every event of the world.")] = False,
 ) -> None:
     """Run whole clouds in virtual time in which all goes wrong. Exit code 1: a rule was broken."""
+    if context.invoked_subcommand is not None:
+        return
     from kilonova.cli.simulate import run_many, show_one
     from kilonova.cli.terminal import Terminal
 
     if seed is not None:
         raise typer.Exit(show_one(seed, Terminal(), trace=trace))
     raise typer.Exit(run_many(first, seeds, jobs, Terminal()))
+
+
+@simulate_app.command(
+    "fleet", epilog="Example: kilonova simulate fleet --hosts 10000 --servers 100000 --arrival 50 --plot fleet.png"
+)
+def simulate_fleet(
+    hosts: Annotated[int, typer.Option(min=1, help="Hosts of mixed sizes in three zones.")] = 1000,
+    servers: Annotated[int, typer.Option(min=1, help="Servers to ask for.")] = 20_000,
+    arrival: Annotated[float, typer.Option(min=0.001, help="Servers asked for in a second, on average.")] = 20.0,
+    lifetime: Annotated[float, typer.Option(min=0.0, help="Seconds a server stays, on average; 0: for ever.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same decisions.")] = 0,
+    trace: Annotated[Path | None, typer.Option(help="Play a recorded workload (CSV) instead.", exists=True)] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the course of it into this PNG file.")] = None,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="Not the scheduler alone: the whole control plane and every host's nova-compute."
+        ),
+    ] = False,
+    json_output: Json = False,
+) -> None:
+    """See how the scheduler fills a fleet: speed, packing, fairness, failures with their reasons."""
+    from kilonova.cli.simulate_fleet import Asked, run
+    from kilonova.cli.terminal import Terminal
+
+    asked = Asked(
+        hosts=hosts,
+        servers=servers,
+        arrival=arrival,
+        lifetime=lifetime,
+        seed=seed,
+        trace=trace,
+        plot=plot,
+        full=full,
+    )
+    raise typer.Exit(run(asked, Terminal(json_output=json_output), json_output=json_output))
 
 
 @guest_app.command("build", epilog="Example: sudo kilonova guest build --refresh")

@@ -195,8 +195,9 @@ class NetworkDatabase:
 
 
 # 1205/1213: InnoDB lock wait and deadlock; 1020: record changed since read (MariaDB 11.6+ snapshot isolation);
+# 1305: a deadlock took the whole transaction, and SQLAlchemy finds its savepoint gone when it goes back to it;
 # 40001/40P01: PostgreSQL serialization failure and deadlock.
-_MYSQL_RACES = {1020, 1205, 1213}
+_MYSQL_RACES = {1020, 1205, 1213, 1305}
 _POSTGRES_RACES = {"40001", "40P01"}
 # A server that is going down, has crashed, is not up yet (57P0x) or takes no more connections (53300) is away.
 _POSTGRES_AWAY = {"57P01", "57P02", "57P03", "53300"}

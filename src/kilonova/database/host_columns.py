@@ -28,7 +28,6 @@ _FACTS = (
         _h.vcpus_capacity,
         _h.memory_mb_capacity,
         _h.disk_gb_capacity,
-        _h.updated_at,
     )
     .where(sa.or_(_h.updated_at >= sa.bindparam("since"), _h.id > sa.bindparam("beyond")))
     .order_by(_h.id)
@@ -62,8 +61,10 @@ class Unfit(msgspec.Struct, frozen=True):
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """One look. ``usage`` rows are (id, vcpus, memory_mb, disk_gb, servers), all hosts, by id; ``facts`` those of hosts that
-    are new or were described anew; ``aggregates`` None if they are as they were at the mark that was given."""
+    are new or were described anew; ``aggregates`` None if they are as they were at the mark that was given. ``at`` is the moment
+    of the look."""
 
+    at: int
     usage: Sequence[Sequence[int]]
     facts: Sequence[Any]
     unfit: list[Unfit]
@@ -72,12 +73,13 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(
-    connection: Connection, *, since: int, beyond: int, heard_since: int, aggregates_mark: tuple[int, ...]
+    connection: Connection, *, now: int, since: int, beyond: int, heard_since: int, aggregates_mark: tuple[int, ...]
 ) -> Reading:
     """Hosts described after the moment ``since`` or numbered above ``beyond`` come with their facts; a nova-compute that was
     not heard of after ``heard_since`` is down."""
     mark = _mark(connection)
     return Reading(
+        at=now,
         usage=connection.execute(_USAGE).all(),
         facts=connection.execute(_FACTS, {"since": since, "beyond": beyond}).all(),
         unfit=[_unfit(row, heard_since) for row in connection.execute(_UNFIT, {"heard_since": heard_since})],

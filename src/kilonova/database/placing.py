@@ -64,7 +64,10 @@ def place_all(connection: Connection, placements: Sequence[Placement], *, now: i
             return [Outcome.PLACED] * len(placements)
         except (ClaimLost, Stale):  # one of them; which, each will find out by itself
             pass
-    return [_place_alone(connection, placement, now, dispatch) for placement in placements]
+    outcomes = dict.fromkeys(range(len(placements)), Outcome.LOST)
+    for at in sorted(outcomes, key=lambda at: placements[at].host):  # others may do the same: wait in one direction
+        outcomes[at] = _place_alone(connection, placements[at], now, dispatch)
+    return list(outcomes.values())
 
 
 def _is_simple(placement: Placement) -> bool:

@@ -4,6 +4,7 @@
 are in the order of the hosts' numbers; when a host has gone, the fleet is built again.
 """
 
+import itertools
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from kilonova.messaging.contract import Need
 from kilonova.model.aggregate import Aggregate
 from kilonova.scheduler.view import AggregateFacts, Columns, HostKind, HostView, Ints, Records
 
-_SKEW = 10_000_000  # microseconds by which the clocks of those who write ``updated_at`` may differ
+_SKEW = 30_000_000  # microseconds by which the clocks of those who write ``updated_at`` may be behind ours
 _REMEMBERED = 10_000  # changes, and one more for each host
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -67,7 +68,8 @@ class Fleet:
         if len(reading.usage) != len(self._ids):
             self._forget()
             return False
-        usage = np.array(reading.usage, dtype=np.int64).reshape(len(self._ids), 5)
+        flat = itertools.chain.from_iterable(reading.usage)  # numpy looks at each row of a list three times
+        usage = np.fromiter(flat, dtype=np.int64, count=5 * len(self._ids)).reshape(len(self._ids), 5)
         if not np.array_equal(usage[:, 0], self._ids):
             self._forget()
             return False
@@ -77,7 +79,7 @@ class Fleet:
         self._count(usage)
         if changed:
             self.new_generation()
-        self.since = max([self.since, *(row.updated_at - _SKEW for row in reading.facts)])
+        self.since = reading.at - _SKEW
         return True
 
     def new_generation(self) -> None:

@@ -202,11 +202,13 @@ class Scheduler:
         self._judge_silence(self._read_at)
 
     async def _read(self) -> bool:
+        now = self._clock.now()
         reading = await self._database.run(
             read,
+            now=now,
             since=self._fleet.since,
             beyond=self._fleet.beyond,
-            heard_since=self._clock.now() - int(self._down_after * 1_000_000),
+            heard_since=now - int(self._down_after * 1_000_000),
             aggregates_mark=self._fleet.aggregates_mark,
         )
         return self._fleet.apply(reading)
