@@ -193,6 +193,30 @@ async def test_every_claim_is_another_generation(api: Api) -> None:
     assert await api.generation(2) == 0
 
 
+async def test_claims_made_together_are_another_generation_of_each_host(api: Api) -> None:
+    need = Need(vcpus=1, memory_mb=1, disk_gb=0)
+    claims = [("s1", "p", "one", need), ("s2", "p", "two", need), ("s3", "p", "two", need)]
+    assert await api.database.run(ledger.claim_all, claims, NOW)
+    assert (await api.generation(1), await api.generation(2)) == (1, 1)
+
+
+async def test_the_scheduler_is_told_by_the_moment_of_the_change(api: Api) -> None:
+    """It reads a host anew when its ``updated_at`` is later than its last look."""
+
+    async def moment() -> str:
+        modified: str = (await api(f"GET {ONE}")).headers["last-modified"]
+        return modified
+
+    before = await moment()
+    api.clock.at += 60_000_000
+    assert (await put(api, "VCPU", total=8, allocation_ratio=2.0)).status_code == 200
+    after = await moment()
+    assert after != before
+    api.clock.at += 60_000_000
+    await api.ok(f"PUT {ONE}/traits", body={"traits": ["HW_CPU_X86_AVX2"], "resource_provider_generation": 1})
+    assert await moment() != after
+
+
 async def test_a_report_of_something_new_is_another_generation(api: Api) -> None:
     await api.database.run(lambda connection: insert_host(connection, 1, "one", **TERMS, free_disk_gb=7))
     assert await api.generation(1) == 0
