@@ -17,7 +17,7 @@ from kilonova.scheduler.decision import Decision, Dropped
 from kilonova.scheduler.fleet import Fleet
 from kilonova.scheduler.nearest import Nearest, nearest
 from kilonova.scheduler.ranking import Positions, Ranking, verdicts
-from kilonova.scheduler.rules import Filters, Weighers
+from kilonova.scheduler.rules import Filters, Weighers, is_personal
 
 _SHAPES = 64  # rankings kept; each holds ten bytes per host
 _NAMED = 20  # dropped hosts named in an explanation; the rest is counted
@@ -25,8 +25,9 @@ _TOO_MANY = 0.1  # of the hosts changed: then one pass over all is cheaper, and 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
-def shape_of(request: ScheduleServer) -> ScheduleServer:
-    """The request without what tells one server from its twins: the only form in which rules see it."""
+def shape_of(request: ScheduleServer, *, personal: bool = True) -> ScheduleServer:
+    """The request without what tells one server from its twins, and its owner only if that is ``personal``: the only form in
+    which rules see it."""
     guest = msgspec.structs.replace(
         request.guest,
         server_id="",
@@ -38,7 +39,9 @@ def shape_of(request: ScheduleServer) -> ScheduleServer:
         key_name=None,
         public_key=None,
         launch_index=0,
+        metadata={},
         epoch=0,
+        **({} if personal else {"project_id": "", "user_id": ""}),
     )
     return msgspec.structs.replace(request, action_id="", epoch=0, guest=guest, input={}, work={})
 
@@ -74,6 +77,7 @@ class Decider:
         self._weighers = weighers
         self._subset = subset
         self._random = random
+        self._personal = (-1, True)
         self._verdicts: OrderedDict[bytes, tuple[int, Positions]] = OrderedDict()
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
 
@@ -111,8 +115,20 @@ class Decider:
     def _filters_of(self, request: ScheduleServer) -> Filters:
         return self._forced if request.forced else self._filters
 
+    def _is_personal(self) -> bool:
+        """Whether any rule minds whose server it is, as the hosts and aggregates are now."""
+        if self._personal[0] != self.fleet.generation:
+            rules = (
+                *self._filters.values(),
+                *self._forced.values(),
+                *(weigher for weigher, _ in self._weighers.values()),
+            )
+            view = self.fleet.view
+            self._personal = (self.fleet.generation, any(is_personal(rule, view) for rule in rules))
+        return self._personal[1]
+
     def _ranked(self, request: ScheduleServer, batch: Batch, neighbours: Neighbours | None) -> tuple[bytes, _Kept]:
-        shape = shape_of(request)
+        shape = shape_of(request, personal=self._is_personal())
         key = _encode(shape)
         kept = self._find(key, batch, neighbours)
         if kept is None:

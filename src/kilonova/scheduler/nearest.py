@@ -87,7 +87,7 @@ class _Attempt:
         self._filters = filters
 
     def _passing(self, request: ScheduleServer, view: HostView) -> Bools:
-        alive = view.everywhere()
+        alive = view.everywhere().copy()
         for rule in self._filters.values():
             alive &= rule.passes(view, request)
             if not alive.any():

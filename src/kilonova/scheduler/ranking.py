@@ -34,8 +34,11 @@ def _judge(view: HostView, request: ScheduleServer, filters: Filters, which: Seq
     """The first of these filters that drops each host, by its position."""
     names = tuple(filters)
     first = np.full(len(view), len(names), dtype=np.int16)
+    everywhere = view.everywhere()
     for at in reversed(which):
-        first[~filters[names[at]].passes(view, request)] = at
+        passing = filters[names[at]].passes(view, request)
+        if passing is not everywhere:
+            first[~passing] = at
     return first
 
 
@@ -82,9 +85,10 @@ class Ranking:
         self.first = np.minimum(self._fixed, _judge(view, request, filters, self._moving))
         self.counts: Ints = np.bincount(self.first, minlength=len(self._names) + 1)
         alive = np.flatnonzero(self.first == len(self._names))
+        indifferent = view.indifferent()
         raw = [weigher.weigh(view, request) for weigher, _ in weighers.values()]
         self._scales = [
-            _scale(column[alive], Multiplier(name, multiplier, view))
+            _scale(None if column is indifferent else column[alive], Multiplier(name, multiplier, view))
             for column, (name, (_, multiplier)) in zip(raw, weighers.items(), strict=True)
         ]
         self.weights: Floats = np.full(len(view), -np.inf)
@@ -173,8 +177,8 @@ class Ranking:
         return {name: fails for name, fails in found.items() if fails.any()}
 
 
-def _scale(column: "Floats | Ints", multiplier: Multiplier) -> Scale:
-    if not column.size or not multiplier.counts:
+def _scale(column: "Floats | Ints | None", multiplier: Multiplier) -> Scale:
+    if column is None or not column.size or not multiplier.counts:
         return Scale(0.0, 0.0, multiplier)
     low, high = float(column.min()), float(column.max())
     return Scale(low, 1.0 / (high - low) if high > low else 0.0, multiplier)

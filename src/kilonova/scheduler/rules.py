@@ -42,6 +42,13 @@ def columns_read(*rules: object) -> frozenset[str]:
     return frozenset().union(*(getattr(rule, "reads", ()) for rule in rules))
 
 
+def is_personal(rule: object, view: HostView) -> bool:
+    """Whether what the rule says of these hosts may depend on whose server it is. Only one with a method ``personal(view)`` that
+    says so is shown a request's project and user."""
+    asked = getattr(rule, "personal", None)
+    return asked is not None and bool(asked(view))
+
+
 def is_fixed(rule: Filter) -> bool:
     """Whether the filter's verdicts outlive a change of usage."""
     return bool(getattr(rule, "fixed", False))

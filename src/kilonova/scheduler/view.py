@@ -114,6 +114,8 @@ class HostView:
         self.records = records
         self.neighbours = neighbours or Neighbours()
         self._index = {name: row for row, name in enumerate(names)} if index is None else index
+        self._everywhere: Bools | None = None
+        self._indifferent: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -138,8 +140,19 @@ class HostView:
     # --- for rules -----------------------------------------------------------------------------------------
 
     def everywhere(self) -> Bools:
-        """True for every host: the answer of a rule that the request gives nothing to mind."""
-        return np.ones(len(self), dtype=np.bool_)
+        """True for every host: the answer of a filter that the request gives nothing to mind. Always the same array, which can be
+        told by that and costs nothing then; copy it before you change it."""
+        if self._everywhere is None:
+            self._everywhere = np.ones(len(self), dtype=np.bool_)
+            self._everywhere.flags.writeable = False
+        return self._everywhere
+
+    def indifferent(self) -> Floats:
+        """Zero for every host: the answer of a weigher that the request gives nothing to mind, to be told in the same way."""
+        if self._indifferent is None:
+            self._indifferent = np.zeros(len(self))
+            self._indifferent.flags.writeable = False
+        return self._indifferent
 
     def nowhere(self) -> Bools:
         """False for every host."""

@@ -13,7 +13,7 @@ from kilonova.messaging.contract import Need, ScheduleServer
 from kilonova.model.inventory import Inventory
 from kilonova.model.placement import Neighbours, ServerGroup
 from kilonova.scheduler.catalog import FILTERS, make_filters, make_weighers
-from kilonova.scheduler.decider import Batch, Decider
+from kilonova.scheduler.decider import Batch, Decider, shape_of
 from kilonova.scheduler.ranking import Ranking
 from kilonova.scheduler.rules import is_fixed
 from tests.unit.scheduler import reference
@@ -225,7 +225,7 @@ def test_a_decision_violates_no_rule(world: World, chosen: list[str], seed: int)
     asked: dict[str, Any] = {"subset": options.host_subset_size, "random": Random(seed)}
     decider = Decider(fleet, filters, filters, make_weighers(options), **asked)
     dropped = expected(world, chosen)
-    ranking = decider.look(request, neighbours)
+    ranking = Ranking(fleet.view.beside(neighbours), shape_of(request), filters, make_weighers(options))
     assert {name: chosen[at] if at < len(chosen) else None for name, at in _first(ranking).items()} == dropped
     decision = decider.decide(request, Batch(), neighbours)
     if decision.host is None:
@@ -259,7 +259,7 @@ def test_a_ranking_that_is_kept_says_what_a_new_one_says(world: World, count: in
     asked: dict[str, Any] = {"subset": 1, "random": Random(count)}
     decider = Decider(fleet, filters, filters, make_weighers(options), **asked)
     for _ in range(count):
-        fresh = decider.look(request)
+        fresh = Ranking(fleet.view, shape_of(request), filters, make_weighers(options))
         decision = decider.decide(request, Batch())
         assert decision.counts == fresh.dropped_by()
         assert (decision.host is None) == (fresh.fits == 0)

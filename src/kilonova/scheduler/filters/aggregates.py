@@ -80,6 +80,10 @@ class AggregateMultiTenancyIsolation:
 
     fixed = True
 
+    def personal(self, view: HostView) -> bool:
+        """Only where there is an aggregate for somebody."""
+        return bool(view.records.tenants)
+
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         project_id = request.guest.project_id
         return view.judge_aggregates(lambda aggregates: project_id in (tenants(aggregates) or {project_id}))

@@ -19,8 +19,11 @@ class ComputeCapabilitiesFilter:
     """
 
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
-        passing = view.everywhere()
-        for path, requirement, scoped in _wanted(request):
+        wanted = list(_wanted(request))
+        if not wanted:
+            return view.everywhere()
+        passing = view.everywhere().copy()
+        for path, requirement, scoped in wanted:
             if known_for_all_of_a_kind(path[0]):
                 passing &= view.judge_kinds(partial(_fits, path=path, requirement=requirement, scoped=scoped))
             else:

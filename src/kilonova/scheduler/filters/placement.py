@@ -62,6 +62,10 @@ class TenantAggregatesFilter:
     def __init__(self, *, required: bool = False) -> None:
         self._required = required
 
+    def personal(self, view: HostView) -> bool:
+        """Only where there is an aggregate for somebody."""
+        return bool(view.records.tenants)
+
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         own = view.records.tenants.get(request.guest.project_id)
         if not own:

@@ -49,7 +49,9 @@ class RequestedHostFilter:
     fixed = True
 
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
-        passing = view.everywhere()
+        if request.requested_host is None and not request.excluded_hosts:
+            return view.everywhere()
+        passing = view.everywhere().copy()
         if request.requested_host is not None:
             passing = view.nowhere()
             passing[view.rows([request.requested_host])] = True

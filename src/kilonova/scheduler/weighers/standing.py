@@ -3,7 +3,7 @@
 import numpy as np
 
 from kilonova.messaging.contract import ScheduleServer
-from kilonova.scheduler.view import HostView, Ints
+from kilonova.scheduler.view import Floats, HostView, Ints
 
 
 class IoOpsWeigher:
@@ -27,7 +27,7 @@ class BuildFailureWeigher:
 class HypervisorVersionWeigher:
     """A newer hypervisor is better."""
 
-    def weigh(self, view: HostView, request: ScheduleServer) -> Ints:
-        if not len(view):
-            return np.zeros(0, dtype=np.int64)
+    def weigh(self, view: HostView, request: ScheduleServer) -> Floats | Ints:
+        if len({kind.hypervisor_version for kind in view.records.kinds}) < 2 or not len(view):
+            return view.indifferent()
         return np.array([kind.hypervisor_version for kind in view.records.kinds], dtype=np.int64)[view.columns.kind]
