@@ -41,6 +41,7 @@ def reading(boxes: Sequence[Box], aggregates: Sequence[Aggregate] = ()) -> Readi
         SimpleNamespace(
             id=number,
             host=f"box{number}",
+            address="",
             availability_zone=box.zone,
             hypervisor_type="fake",
             hypervisor_version=1,

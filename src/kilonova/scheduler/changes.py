@@ -85,11 +85,12 @@ def demanding_less(request: ScheduleServer, neighbours: Neighbours, kind: str, k
     named = " and ".join(f"{key}={values[key]}" for key in keys[:_NAMED])
     more = " and others" if len(keys) > _NAMED else ""
     guest = msgspec.structs.replace(request.guest, **{field: _without(values, keys)})
+    need = need_of(msgspec.structs.asdict(guest)) if kind == "extra_spec" else request.need
     return Change(
         kind=kind,
         name=keys[0] if len(keys) == 1 else "",
         said=f"with {whose} without {named}{more}",
-        request=msgspec.structs.replace(request, guest=guest),
+        request=msgspec.structs.replace(request, guest=guest, need=need),
         neighbours=neighbours,
     )
 

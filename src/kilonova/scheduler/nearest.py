@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
-from kilonova.messaging.contract import Need, ScheduleServer
+from kilonova.messaging.contract import ScheduleServer
 from kilonova.model.flavor import Flavor
 from kilonova.scheduler.changes import (
     NOTHING,
@@ -178,7 +178,8 @@ class _Attempt:
         """The one host of those that only lack room which lacks the smallest share of it."""
         row = least_short(self._view, self._request, roomy)
         need, view = self._request.need, self._view
-        most = Need(
+        most = msgspec.structs.replace(
+            need,
             vcpus=min(need.vcpus, int(view.vcpus_free[row])),
             memory_mb=_rounded(need.memory_mb, int(view.memory_free[row])),
             disk_gb=min(need.disk_gb, int(view.disk_free[row])),
