@@ -103,7 +103,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 $(CLIENTS)/installed: constraints-clients.txt
 	@./tools/python-environment $(CLIENTS)
 	@echo "Installing the OpenStack clients into $(CLIENTS) …"
-	@$(CLIENTS)/bin/pip install $(INSTALL) -c constraints-clients.txt python-openstackclient python-novaclient
+	@$(CLIENTS)/bin/pip install $(INSTALL) -c constraints-clients.txt python-openstackclient python-novaclient osc-placement
 	@touch $@
 
 # What judges us: Nova's own schemas, Tempest, and the functional tests that the clients' packages bring along.

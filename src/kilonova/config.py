@@ -100,19 +100,26 @@ class MembershipConfig(Section):
 
 
 class SchedulerConfig(Section):
-    """How hosts are chosen."""
+    """How hosts are chosen; what each rule asks stands in docs/scheduling.md."""
 
     filters: list[str] = Field(
         [
             "ComputeFilter",
             "AvailabilityZoneFilter",
             "RequestedHostFilter",
+            "TenantAggregatesFilter",
+            "AggregateMultiTenancyIsolation",
+            "IsolatedAggregatesFilter",
+            "AggregateTypeAffinityFilter",
+            "IsolatedHostsFilter",
+            "TraitsFilter",
             "ComputeCapabilitiesFilter",
             "ImagePropertiesFilter",
             "ServerGroupAntiAffinityFilter",
             "ServerGroupAffinityFilter",
             "SameHostFilter",
             "DifferentHostFilter",
+            "SimpleCIDRAffinityFilter",
             "CapacityFilter",
         ],
         description="Filters in force, in order.",
@@ -122,12 +129,38 @@ class SchedulerConfig(Section):
             "RAMWeigher": 1.0,
             "CPUWeigher": 1.0,
             "DiskWeigher": 1.0,
-            "NumInstancesWeigher": 0.5,
+            "NumInstancesWeigher": -0.5,
+            "HypervisorVersionWeigher": 1.0,
             # A user's wish outweighs the spreading of load, which together would else undo it.
             "ServerGroupSoftAffinityWeigher": 10.0,
             "ServerGroupSoftAntiAffinityWeigher": 10.0,
+            "BuildFailureWeigher": 1_000_000.0,  # such a host is the last choice
         },
-        description="Weighers and their multipliers.",
+        description="Weighers and their multipliers; aggregates may say otherwise.",
+    )
+    default_schedule_zone: str | None = Field(
+        None,
+        max_length=255,
+        description="The zone of servers whose owner asks for none; None: any, and it may change.",
+    )
+    max_instances_per_host: int = Field(50, ge=1, description="NumInstancesFilter: most servers of a host.")
+    max_io_ops_per_host: int = Field(8, ge=0, description="IoOpsFilter: most servers with disks being worked on.")
+    isolated_hosts: list[str] = Field([], description="IsolatedHostsFilter: hosts kept for isolated_images.")
+    isolated_images: list[str] = Field([], description="IsolatedHostsFilter: images that go to isolated_hosts only.")
+    restrict_isolated_hosts_to_isolated_images: bool = Field(
+        True, description="IsolatedHostsFilter: other images may not go to isolated_hosts."
+    )
+    image_properties_default_architecture: str | None = Field(
+        None, description="ImagePropertiesFilter: the architecture of images that name none; None: any."
+    )
+    aggregate_image_properties_isolation_namespace: str | None = Field(
+        None, description="AggregateImagePropertiesIsolation: only keys that begin so are compared; None: all."
+    )
+    aggregate_image_properties_isolation_separator: str = Field(
+        ".", description="AggregateImagePropertiesIsolation: what stands behind the namespace."
+    )
+    placement_aggregate_required_for_tenants: bool = Field(
+        False, description="TenantAggregatesFilter: projects without an aggregate of their own get no host."
     )
     host_subset_size: int = Field(1, ge=1, description="Choose at random among this many best hosts.")
     refresh: float = Field(1.0, gt=0, description="Seconds after which the view of the hosts is read again.")

@@ -202,6 +202,13 @@ class Client:
                     return server
                 await asyncio.sleep(0.1)
 
+    async def ended(self, server_id: str) -> dict[str, Any]:
+        """The server once its build is over, well or not."""
+        async with asyncio.timeout(120):
+            while (server := await self.show(server_id))["status"] == "BUILD":
+                await asyncio.sleep(0.1)
+        return server
+
     async def until_gone(self, server_id: str) -> None:
         async with asyncio.timeout(120):
             while (await self("GET", f"/servers/{server_id}", token="admin")).status_code != 404:

@@ -79,7 +79,7 @@ def fleet_of(look: Reading) -> Fleet:
 def decider_of(look: Reading, seed: int = 0) -> Decider:
     """A decider with the default rules, on a fleet of its own."""
     config = SchedulerConfig()
-    filters, weighers = make_filters(config.filters), make_weighers(config.weighers)
+    filters, weighers = make_filters(config.filters, config), make_weighers(config)
     return Decider(fleet_of(look), filters, filters, weighers, subset=1, random=Random(seed))
 
 

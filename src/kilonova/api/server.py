@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
-from kilonova import identity, image, network
+from kilonova import identity, image, network, placement
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.front import Front
 from kilonova.api.http_server import HttpServer
@@ -60,6 +60,7 @@ class ApiServer:
                     "/compute": compute_application(cloud, tokens, overrides),
                     "/identity": identity.application(neighbours.identity, overrides=overrides),
                     "/image": image.application(neighbours.images, tokens=tokens, overrides=overrides),
+                    "/placement": placement.application(neighbours.placement, tokens=tokens, overrides=overrides),
                     "/network": network.application(neighbours.networks, tokens=tokens, overrides=overrides),
                 },
                 lambda: openapi(compute_routes(), "/compute"),

@@ -141,7 +141,8 @@ def nearest(near: dict[str, Any]) -> str:
 def _asked(asked: dict[str, Any]) -> str:
     sizes = [f"{asked[key]} {unit}" for key, unit in _UNITS.items() if key in asked]
     sizes = [size.replace("1 cores", "1 core") if size.startswith("1 ") else size for size in sizes]
-    parts = [", ".join(sizes)]
+    sizes += [f"{amount} {name}" for name, amount in asked.get("resources", {}).items()]
+    parts = [f"{asked['flavor']} ({', '.join(sizes)})" if "flavor" in asked else ", ".join(sizes)]
     if zone := asked.get("availability_zone"):
         parts.append(f"zone {zone}")
     if host := asked.get("requested_host"):

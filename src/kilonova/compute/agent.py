@@ -34,6 +34,7 @@ from kilonova.messaging.contract import (
     Need,
     PerformStep,
     Ping,
+    Ratios,
     compute_calls_queue,
     compute_queue,
 )
@@ -289,6 +290,12 @@ class Agent:
                 capacity=self._capacity(resources) if changed else None,
                 availability_zone=self._config.availability_zone,
                 address=self._config.address,
+                reserved=Need(vcpus=0, memory_mb=self._config.reserved_memory_mb, disk_gb=0),
+                ratios=Ratios(
+                    vcpus=self._config.cpu_ratio,
+                    memory_mb=self._config.memory_ratio,
+                    disk_gb=self._config.disk_ratio,
+                ),
             ),
             HostReportAnswer,
             RequestContext(request_id="req-heartbeat"),

@@ -241,6 +241,7 @@ class Steps:
             message=error.message,
             details=error.details,
             elsewhere=retry and may_retry_elsewhere(action, self._limits),
+            host_failed=retry,
             guest_gone=guest_gone,
             now=self._clock.now(),
             dispatch=self._dispatch,

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, decisions, ledger, membership, outcomes, servers
+from kilonova.database import actions, decisions, host_builds, ledger, membership, outcomes, servers
 from kilonova.database.outgoing import Outgoing, step_message
 from kilonova.messaging.contract import TimelineEvent
 from kilonova.model.action import Action, ActionState, Performer, Remedy, Step, host_of_step, next_step
@@ -20,7 +20,7 @@ from kilonova.model.decision import DecisionRecord
 from kilonova.model.errors import NotFound, Stale
 from kilonova.model.guest import Nic
 from kilonova.model.kinds.catalog import KINDS
-from kilonova.model.kinds.create import SCHEDULE
+from kilonova.model.kinds.create import CREATE, SCHEDULE
 from kilonova.model.remedies import resend_delay
 from kilonova.model.server import PowerState, Server, VmState
 
@@ -251,13 +251,14 @@ def fail(
     message: str,
     details: str,
     elsewhere: bool,
+    host_failed: bool = False,
     guest_gone: bool = False,
     now: int,
     dispatch: int,
     events: Sequence[TimelineEvent],
 ) -> Outgoing | None:
-    """A step failed and was undone where it was. ``elsewhere``: give another host a try. ``guest_gone``: there was nothing to
-    work on, and nothing that the server could go back to. Raises ``Stale``."""
+    """A step failed and was undone where it was. ``elsewhere``: give another host a try. ``host_failed``: the host was at
+    fault. ``guest_gone``: there was nothing to work on, and nothing that the server could go back to. Raises ``Stale``."""
     action = actions.find(connection, action_id)
     if action is None or action.epoch != epoch or action.step != step or action.finished_at is not None:
         raise Stale(f"action {action_id} is past epoch {epoch}")
@@ -273,6 +274,8 @@ def fail(
             servers.update(
                 connection, action.server_id, vm_state=str(VmState.ERROR), power_state=int(PowerState.NOSTATE)
             )
+    if host_failed and kind is CREATE and action.on_host is not None:
+        host_builds.failed(connection, action.on_host)
     actions.record(connection, action_id, events)
     return outgoing
 

@@ -7,10 +7,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kilonova.database import aggregates, findings
+from kilonova.database import aggregates, findings, host_inventories, traits
 from kilonova.database.tables import hosts, services
 from kilonova.model.errors import NotFound
 from kilonova.model.host import Host, Service
+from kilonova.model.inventory import HOST_CLASSES, capacity, in_force
 
 _SERVICE_COLUMNS = [column for column in services.columns if column.name != "incarnation"]
 _SERVICES = sa.select(*_SERVICE_COLUMNS).order_by(services.c.id)
@@ -36,6 +37,11 @@ _TAKES_NONE = (
     .limit(1)
 )
 _DESCRIBE = hosts.update().where(hosts.c.host == sa.bindparam("of_host"))
+_DESCRIBE_ANEW = _DESCRIBE.values(generation=hosts.c.generation + 1)
+_INVENTORY = [
+    f"{column}{end}" for column in HOST_CLASSES.values() for end in ("", "_reserved", "_ratio", "_capacity")
+]
+_HELD_HOST = sa.select(hosts).where(hosts.c.host == sa.bindparam("of_host")).with_for_update()
 _HOSTS = sa.select(hosts).order_by(hosts.c.id)
 _ONE_HOST = sa.select(hosts).where(hosts.c.host == sa.bindparam("of_host"))
 
@@ -137,6 +143,8 @@ def delete_service(connection: Connection, service_id: int) -> None:
         connection.execute(hosts.delete().where(hosts.c.host == row.host))
         findings.forget_host(connection, row.host)
         aggregates.forget_host(connection, row.host)
+        host_inventories.forget_host(connection, row.host)
+        traits.forget_host(connection, row.host)
     connection.execute(services.delete().where(services.c.id == service_id))
 
 
@@ -163,9 +171,10 @@ def find_host(connection: Connection, host: str) -> Host | None:
 
 
 def describe_host(connection: Connection, host: str, *, uuid: str, now: int, values: dict[str, Any]) -> None:
-    """Write down what a machine has; what is claimed of it stays."""
-    changed = connection.execute(_DESCRIBE, {"of_host": host, "updated_at": now, **values})
-    if changed.rowcount == 1:
+    """Write down what a machine has; what is claimed of it, and on what terms an operator wants it claimed, stays."""
+    found = connection.execute(_HELD_HOST, {"of_host": host}).first()
+    if found is not None:
+        _describe_again(connection, host, found, {**values, "updated_at": now})
         return
     connection.execute(
         hosts.insert().values(
@@ -177,6 +186,18 @@ def describe_host(connection: Connection, host: str, *, uuid: str, now: int, val
             memory_mb_used=0,
             disk_gb_used=0,
             servers_count=0,
+            failed_builds=0,
             **values,
         )
     )
+
+
+def _describe_again(connection: Connection, host: str, found: sa.Row[Any], values: dict[str, Any]) -> None:
+    """The same row with new values; its generation counts up when they are of the inventory."""
+    for name, column in HOST_CLASSES.items():
+        terms = found.inventory_terms.get(name)
+        if terms:
+            reserved, ratio = in_force(column, {**found._mapping, **values}, terms)
+            values[f"{column}_capacity"] = max(capacity(values[column], reserved, ratio), 0)
+    changed = any(values[column] != found._mapping[column] for column in _INVENTORY if column in values)
+    connection.execute(_DESCRIBE_ANEW if changed else _DESCRIBE, {"of_host": host, **values})

@@ -133,7 +133,9 @@ def flavored(request: ScheduleServer, flavor: Flavor) -> ScheduleServer:
         swap_mb=flavor.swap_mb,
         extra_specs=flavor.extra_specs,
     )
-    return msgspec.structs.replace(request, need=need_of(msgspec.to_builtins(flavor)), guest=guest)
+    return msgspec.structs.replace(
+        request, need=need_of(msgspec.to_builtins(flavor)), guest=guest, flavor=flavor.name
+    )
 
 
 def other_flavors(request: ScheduleServer, flavors: Sequence[Flavor]) -> Iterator[tuple[Flavor, Need]]:

@@ -26,6 +26,7 @@ from kilonova.scheduler.decider import Decider
 from kilonova.scheduler.fleet import Fleet
 from kilonova.scheduler.imagined import closed, with_more, without
 from kilonova.scheduler.neighbours import read_neighbours
+from kilonova.scheduler.rules import columns_read
 from kilonova.scheduler.what_if import Tally, Wanted, departure, empty, place
 
 _LOOKS = 3  # not every database shows one moment to all statements of a transaction
@@ -57,8 +58,9 @@ class Planner:
         self._database = database
         self._clock = clock
         self._random = random
-        self._filters = make_filters(scheduler.filters)
-        self._weighers = make_weighers(scheduler.weighers)
+        self._filters = make_filters(scheduler.filters, scheduler)
+        self._weighers = make_weighers(scheduler)
+        self._on_demand = columns_read(*self._filters.values(), *(weigher for weigher, _ in self._weighers.values()))
         self._subset = scheduler.host_subset_size
         self._down_after = membership.down_after
 
@@ -126,6 +128,7 @@ class Planner:
                 beyond=0,
                 heard_since=now - int(self._down_after * 1_000_000),
                 aggregates_mark=(),
+                on_demand=self._on_demand,
             ),
             new=None if new is None else Wanted(request=new, neighbours=beside.pop(0)),
             leaving=[
@@ -162,6 +165,7 @@ def _arriving(question: Question) -> ScheduleServer:
         "user_id": question.user_id,
         "flavor": question.flavor,
         "image": question.image,
+        "image_id": question.image_id,
         "requested_zone": question.availability_zone,
         "scheduler_hints": question.hints,
         "addresses": [],

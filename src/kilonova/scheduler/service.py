@@ -30,6 +30,7 @@ from kilonova.scheduler.decider import Batch, Decider
 from kilonova.scheduler.decision import Decision, asked_for, explain_failure
 from kilonova.scheduler.fleet import Fleet
 from kilonova.scheduler.neighbours import names_neighbours, read_neighbours
+from kilonova.scheduler.rules import columns_read
 from kilonova.telemetry.timeline import Timeline
 
 log = structlog.get_logger()
@@ -88,11 +89,13 @@ class Scheduler:
         self._down_after = membership.down_after
         self._dispatch = int(dispatch * 1_000_000)
         self._fleet = Fleet()
+        filters, weighers = make_filters(scheduler.filters, scheduler), make_weighers(scheduler)
+        self._on_demand = columns_read(*filters.values(), *(weigher for weigher, _ in weighers.values()))
         self._decider = Decider(
             self._fleet,
-            make_filters(scheduler.filters),
-            make_filters(_WHEN_FORCED),
-            make_weighers(scheduler.weighers),
+            filters,
+            make_filters(_WHEN_FORCED, scheduler),
+            weighers,
             subset=scheduler.host_subset_size,
             random=random,
         )
@@ -245,6 +248,7 @@ class Scheduler:
             beyond=self._fleet.beyond,
             heard_since=now - int(self._down_after * 1_000_000),
             aggregates_mark=self._fleet.aggregates_mark,
+            on_demand=self._on_demand,
         )
         return self._fleet.apply(reading)
 

@@ -51,6 +51,7 @@ async def read(cloud: Deployment, call: Call) -> Boot:
     check_user_data(body)
     image_id = _image_id(body)
     zone, forced = _zone(call, body)
+    zone = zone or (None if forced else cloud.config.scheduler.default_schedule_zone)
     smallest, count = _counts(body)
     flavor, keypair = await cloud.database.run(_named, cloud, call, body, hints, zone, forced)
     image = await find_image(cloud, call, image_id)

@@ -101,12 +101,12 @@ def play(
 class _Play:
     def __init__(self, fleet: Fleet, config: SchedulerConfig, seed: int) -> None:
         self._fleet = fleet
-        filters = make_filters(config.filters)
+        filters = make_filters(config.filters, config)
         self._decider = Decider(
             fleet,
             filters,
             filters,
-            make_weighers(config.weighers),
+            make_weighers(config),
             subset=config.host_subset_size,
             random=Random(f"{seed} choices"),
         )
