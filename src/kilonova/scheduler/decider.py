@@ -105,19 +105,21 @@ class Decider:
             kept.nearest = (flavors, nearest(kept.ranking, self._filters_of(request), flavors))
         return msgspec.structs.replace(decision, nearest=kept.nearest[1])
 
+    def look(self, request: ScheduleServer, neighbours: Neighbours | None = None) -> Ranking:
+        """The ranking alone, made anew: for questions that claim nothing."""
+        view = self.fleet.view if neighbours is None else self.fleet.view.beside(neighbours)
+        return Ranking(view, shape_of(request), self._filters_of(request), self._weighers)
+
     # --- rankings that are kept --------------------------------------------------------------------------------
 
     def _filters_of(self, request: ScheduleServer) -> Filters:
         return self._forced if request.forced else self._filters
 
     def _ranked(self, request: ScheduleServer, batch: Batch, neighbours: Neighbours | None) -> tuple[bytes, _Kept]:
-        shape = shape_of(request)
-        key = _encode(shape)
+        key = _encode(shape_of(request))
         kept = self._find(key, batch, neighbours)
         if kept is None:
-            view = self.fleet.view if neighbours is None else self.fleet.view.beside(neighbours)
-            ranking = Ranking(view, shape, self._filters_of(request), self._weighers)
-            kept = _Kept(ranking, self.fleet.generation, len(self.fleet.changes))
+            kept = _Kept(self.look(request, neighbours), self.fleet.generation, len(self.fleet.changes))
             self._keep(key, kept, batch, neighbours)
         return key, kept
 
