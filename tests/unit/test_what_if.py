@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from kilonova.model.aggregate import Aggregate
 from kilonova.model.clock import SystemClock
 from kilonova.model.errors import Invalid
 from kilonova.model.flavor import Flavor
+from kilonova.model.inventory import Inventory
 from kilonova.model.placement import GroupPolicy, Neighbours, ServerGroup
 from kilonova.model.what_if import NewHosts, Question
 from kilonova.scheduler.decider import Batch, Decider
@@ -231,6 +233,21 @@ def test_new_hosts_are_empty_and_like_the_one_that_is_named() -> None:
     sized, _ = with_more(known, NewHosts(count=1, vcpus=64, memory_mb=1, disk_gb=7))
     grown = fleet_of(sized).view
     assert [int(free[2]) for free in (grown.vcpus_free, grown.memory_free, grown.disk_free)] == [64, 1, 7]
+
+
+def test_new_hosts_have_the_traits_and_the_custom_resources_of_the_one_they_are_like() -> None:
+    stock = {"CUSTOM_GPU": Inventory(total=4, capacity=4, used=3)}
+    known = msgspec.structs.replace(reading([Box(), Box()]), traits={"box2": ["CUSTOM_FAST"]}, custom={"box2": stock})
+    imagined, _ = with_more(known, NewHosts(count=1, like="box2"))
+    view = fleet_of(imagined).view
+    assert "CUSTOM_FAST" in view.traits(2) and "CUSTOM_FAST" not in view.traits(0)
+    assert [view.custom(row).get("CUSTOM_GPU") for row in range(3)] == [
+        None,
+        stock["CUSTOM_GPU"],
+        Inventory(total=4, capacity=4, used=0),
+    ]
+    size = flavor("gpu", extra_specs={"resources:CUSTOM_GPU": "2"})
+    assert fill(decider_of(imagined), Wanted(request=request(size), neighbours=None))["fits"] == 2
 
 
 def test_hosts_that_are_gone_or_closed() -> None:
