@@ -30,7 +30,7 @@ def drawn(**more: Any) -> str:
 def test_a_lost_claim() -> None:
     said = drawn(outcome="lost")
     assert "web: create, 2026-11-22T16:27:02, its claim was lost" in said
-    assert "chosen         host1 in zone nova, which others had taken meanwhile" in said
+    assert "chosen         host1 in zone nova, which had changed meanwhile" in said
 
 
 def test_everything_that_can_be_asked_for() -> None:

@@ -84,7 +84,7 @@ def draw(console: "Console", name: str, decision: dict[str, Any]) -> None:
     draw_reasons(console, decision)
     if decision["outcome"] != "failed":
         where = f"{decision['host']} in zone" if decision.get("host") else "a host in zone"
-        lost = ", which others had taken meanwhile" if decision["outcome"] == "lost" else ""
+        lost = ", which had changed meanwhile" if decision["outcome"] == "lost" else ""
         _line(console, "chosen", f"{where} {decision['zone']}{lost}")
 
 
