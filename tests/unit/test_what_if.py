@@ -17,7 +17,7 @@ from kilonova.database.host_columns import Reading, read
 from kilonova.database.tables import allocations, hosts, metadata, services
 from kilonova.model.aggregate import Aggregate
 from kilonova.model.clock import SystemClock
-from kilonova.model.errors import Invalid
+from kilonova.model.errors import Invalid, Unavailable
 from kilonova.model.flavor import Flavor
 from kilonova.model.inventory import Inventory
 from kilonova.model.placement import GroupPolicy, Neighbours, ServerGroup
@@ -205,6 +205,33 @@ def test_as_many_creates_succeed_as_was_said_and_the_next_one_fails(
     for number in range(told["fits"]):
         assert database.now(create, size, zone, number)
     assert not database.now(create, size, zone, told["fits"])
+
+
+async def test_a_look_that_is_not_of_one_moment_is_not_trusted(
+    database: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.now(write, [Box(), Box()])
+    torn = [True, True]
+
+    def torn_read(connection: sa.Connection, **more: Any) -> Reading:
+        found = read(connection, **more)
+        return msgspec.structs.replace(found, usage=list(found.usage)[:1]) if torn and torn.pop() else found
+
+    monkeypatch.setattr("kilonova.scheduler.planner.read", torn_read)
+    planner = Planner(
+        database,  # type: ignore[arg-type]
+        SystemClock(),
+        Random(3),
+        scheduler=SchedulerConfig(),
+        membership=MembershipConfig(),
+    )
+    question = Question(
+        project_id="p", user_id="u", flavor={"name": "f", "vcpus": 4, "memory_mb": 64, "disk_gb": 1}, count=9
+    )
+    assert (await planner.answer(question))["servers"]["fits"] == 4
+    torn += [True, True, True]
+    with pytest.raises(Unavailable):
+        await planner.answer(question)
 
 
 # --- hosts that are imagined -----------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def find(cloud: Cloud, what: str, *, every: bool) -> tuple[dict[str, str], list[
     found = _decisions(cloud, server["id"], _MOST if every else _PAGE)
     if not found:
         raise NotFound(
-            f"no decision on server {what} is kept; the option scheduler.keep_decisions_days tells for how long"
+            f"no decision on server {what} is kept: it is not decided yet, or too long ago (scheduler.keep_decisions_days)"
         )
     if not every:
         found = [one for one in found if one["request_id"] == found[0]["request_id"]]
@@ -84,7 +84,7 @@ def draw(console: "Console", name: str, decision: dict[str, Any]) -> None:
     draw_reasons(console, decision)
     if decision["outcome"] != "failed":
         where = f"{decision['host']} in zone" if decision.get("host") else "a host in zone"
-        lost = ", which others had taken meanwhile" if decision["outcome"] == "lost" else ""
+        lost = ", which had changed meanwhile" if decision["outcome"] == "lost" else ""
         _line(console, "chosen", f"{where} {decision['zone']}{lost}")
 
 
