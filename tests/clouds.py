@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -101,6 +102,12 @@ class Cloud:
     def clouds_file(self) -> Path:
         """What ``OS_CLIENT_CONFIG_FILE`` points at; the clouds are ``admin`` and ``demo``."""
         return self.directory / "clouds.yaml"
+
+    def change(self, statement: str) -> None:
+        """A hand in the tables of a running cloud that is all one process."""
+        with sqlite3.connect(self.directory / "all" / "state" / "kilonova.db", timeout=30.0) as connection:
+            connection.execute(statement)
+        connection.close()
 
     def log(self, name: str) -> str:
         return (self.directory / f"{name}.log").read_text()

@@ -11,9 +11,11 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.conformance import everything, fuzz, shapes, suites, tempest
+from kilonova.cli import api_report
+from tests.conformance import everything, fuzz, kept, shapes, suites, tempest
+from tests.conformance.coverage import missing
 from tests.conformance.judged_cloud import JudgedCloud
-from tests.conformance.judgement import judge
+from tests.conformance.judgement import ask, judge
 from tests.conformance.outcomes import Outcome, summary
 
 
@@ -28,23 +30,36 @@ def main() -> int:
     print(f"everything is kept in {directory}")
     if asked.part == "all":
         words = sys.argv[sys.argv.index("all") + 1 :]
-        options = f' CONFORMANCE="{" ".join(words)}"' if words else ""
+        made_by = "make conformance" + (f' CONFORMANCE="{" ".join(words)}"' if words else "")
         bases = asked.base or list(tempest.BASES)
         chosen = asked.suite or list(suites.SUITES)
-        return 1 if everything.run(directory, bases, chosen, asked.seconds, options, _show) else 0
+        return 1 if everything.run(directory, bases, chosen, asked.seconds, made_by, _show) else 0
+    made_by = "python -m tests.conformance " + " ".join(sys.argv[sys.argv.index(asked.part) :])
+    if asked.part == "own":
+        passed = everything.record_own_tests(directory, asked.seconds)
+        kept.keep(directory, made_by, [everything.OWN], [])
+        return max(_judge([directory / everything.OWN]), 0 if passed else 1)
+    found: list[tuple[str, list[Outcome]]] = []
+    answered: dict[int, int] = {}
     with JudgedCloud(directory).running() as cloud:
         if asked.part == "shapes":
-            print(f"shapes: answers by status {shapes.run(cloud, asked.only)}")
+            answered = shapes.run(cloud, asked.only)
+            print(f"shapes: answers by status {answered}")
         elif asked.part == "fuzz":
-            outcomes = fuzz.run(cloud, asked.seconds)
-            _show("schemathesis", outcomes)
-            return int(any(outcome.state == "failed" for outcome in outcomes))
+            found.append(("schemathesis", fuzz.run(cloud, asked.seconds)))
         elif asked.part == "tempest":
             for base in asked.base or ["2.1"]:
-                _show(f"Tempest from {base}", tempest.run(cloud, base, asked.only, asked.seconds, asked.set))
+                outcomes = tempest.run(cloud, base, asked.only, asked.seconds, asked.set)
+                found.append((tempest.title(base), outcomes))
         else:
-            _show(suites.SUITES[asked.part].title, suites.run(cloud, asked.part, asked.only, asked.seconds))
-    return _judge([cloud.recording])
+            found.append((suites.SUITES[asked.part].title, suites.run(cloud, asked.part, asked.only, asked.seconds)))
+        for title, outcomes in found:
+            _show(title, outcomes)
+    failed = any(outcome.state == "failed" for _, outcomes in found for outcome in outcomes)
+    if asked.part == "fuzz":
+        return int(failed)
+    kept.keep(directory, made_by, [cloud.recording.name], found, sum(answered.values()))
+    return max(_judge([cloud.recording]), int(failed))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,9 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     parts = parser.add_subparsers(dest="part", required=True)
     judging = parts.add_parser("judge", help="hold recordings against Nova's schemas")
     judging.add_argument("recordings", nargs="+", type=Path)
-    again = parts.add_parser("report", help="write docs/conformance.md anew from what a run has left")
-    again.add_argument("results", type=Path, help="the directory of that run")
+    again = parts.add_parser("report", help="write docs/conformance.md of what runs have left, as if they were one")
+    again.add_argument("results", nargs="+", type=Path, help="the directories of those runs")
     whole = parts.add_parser("all", help="everything, and write docs/conformance.md")
+    own = parts.add_parser("own", help="our own tests of the API, recorded")
     one = parts.add_parser("tempest", help="Tempest's tests of Compute")
     for part in (whole, one):
         part.add_argument(
@@ -69,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     theirs = [parts.add_parser(name, help=f"tests of {suite.title}") for name, suite in suites.SUITES.items()]
     for part in (one, *theirs):
         part.add_argument("--only", help="a pattern of test ids")
-    for part in (whole, one, fuzzing, *theirs):
+    for part in (whole, one, own, fuzzing, *theirs):
         part.add_argument("--seconds", type=float, default=1200.0, help="at most this long for one suite")
     return parser
 
@@ -86,11 +102,17 @@ def _show(title: str, outcomes: list[Outcome]) -> None:
 
 def _judge(recordings: list[Path]) -> int:
     judgement = judge(*recordings)
-    complaints = Counter((one["operation"], one["kind"], one["text"][:200]) for one in judgement.violations)
+    lacking = missing(ask("operations"), api_report.rows())
+    wrong = [one for one in judgement.violations if one["operation"] not in lacking]
+    complaints = Counter((one["operation"], one["kind"], one["text"][:200]) for one in wrong)
     for (operation, kind, text), number in complaints.most_common():
         print(f"  {number} {kind}: {operation}: {text}")
-    print(f"{sum(judgement.calls.values())} calls judged, {len(judgement.violations)} wrong, {judgement.known} known")
-    return 1 if judgement.violations or not judgement.calls else 0
+    elsewhere = len(judgement.violations) - len(wrong)
+    print(
+        f"{sum(judgement.calls.values())} calls judged, {len(wrong)} wrong, {judgement.known} known, "
+        f"{elsewhere} of operations that are missing"
+    )
+    return 1 if wrong or not judgement.calls else 0
 
 
 if __name__ == "__main__":

@@ -10,13 +10,29 @@ from typing import Any
 
 from tests.conformance.judgement import Judgement
 
-WORKS, DIFFERS, UNTRIED, MISSING = "works", "differs", "untried", "missing"
+WORKS, REFUSED, DIFFERS, UNTRIED, MISSING = "works", "refused", "differs", "untried", "missing"
 STATES = {
     WORKS: "same microversions as Nova, good answers recorded, nothing wrong with any of them",
+    REFUSED: "recorded with the refusal that Nova gives as well, to everybody or wherever the service behind it is lacking",
     DIFFERS: "something recorded of it was wrong, or its microversions are others",
     UNTRIED: "in place, and right in its shapes, but nobody got a good answer from it",
     MISSING: "not in our route table",
 }
+_HOST_POWER = "no hypervisor of Nova's can power a host on or off"
+_NO_IRONIC = "there is no bare-metal service"
+_NEVER = "Nova never passed it on to the bare-metal service"
+REFUSALS = {
+    "GET /os-hosts/{id}/reboot": (501, _HOST_POWER),
+    "GET /os-hosts/{id}/shutdown": (501, _HOST_POWER),
+    "GET /os-hosts/{id}/startup": (501, _HOST_POWER),
+    "GET /os-baremetal-nodes": (501, _NO_IRONIC),
+    "GET /os-baremetal-nodes/{id}": (501, _NO_IRONIC),
+    "POST /os-baremetal-nodes": (400, _NEVER),
+    "DELETE /os-baremetal-nodes/{id}": (400, _NEVER),
+    "POST /os-baremetal-nodes/{id}/action add_interface": (400, _NEVER),
+    "POST /os-baremetal-nodes/{id}/action remove_interface": (400, _NEVER),
+}
+"""Operations that never have a good answer: the refusal to be seen, and why."""
 REASONS = (  # why something is missing, by what its name holds; the first that fits
     ("/os-volumes_boot", "the old name of /servers, gone from 2.103"),
     ("/os-volume", "there are no volumes yet"),
@@ -58,6 +74,12 @@ def compare(novas: list[dict[str, Any]], ours: list[dict[str, Any]], judgement: 
     return found
 
 
+def missing(novas: list[dict[str, Any]], ours: list[dict[str, Any]]) -> set[str]:
+    """The names of Nova's operations that are not in our route table."""
+    there = _offered(ours)
+    return {nova["name"] for nova in novas if not nova["removed"] and _key(nova) not in there}
+
+
 def dead(novas: list[dict[str, Any]], judgement: Judgement) -> tuple[int, int]:
     """How many operations Nova has buried, and how many of them answer here as they do there."""
     buried = [nova["name"] for nova in novas if nova["removed"]]
@@ -77,6 +99,9 @@ def _state(operation: Operation, spans: list[tuple[int, int]] | None, judgement:
         operation.state = DIFFERS
     else:
         operation.state = WORKS if judgement.good.get(operation.name) else UNTRIED
+    status, why = REFUSALS.get(operation.name, (0, ""))
+    if operation.state == UNTRIED and judgement.refusals.get(f"{operation.name} {status}"):
+        operation.state, operation.reasons = REFUSED, [f"{status}: {why}"]
 
 
 def _offered(ours: list[dict[str, Any]]) -> dict[tuple[str, str, str | None], list[tuple[int, int]]]:

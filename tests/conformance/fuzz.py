@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from tests.clouds import eventually
 from tests.conformance.judged_cloud import ROOT, JudgedCloud
 from tests.conformance.outcomes import Outcome
 
@@ -87,10 +88,13 @@ def _victim(cloud: JudgedCloud) -> dict[str, str]:
         made = http.post("/os-server-groups", json=group).raise_for_status().json()["server_group"]
         body = {"name": MARK, "imageRef": image, "flavorRef": "1", "networks": "none", "metadata": {"of": MARK}}
         server = http.post("/servers", json={"server": body}).raise_for_status().json()["server"]["id"]
-        shown = http.get(f"/servers/{server}").raise_for_status().json()["server"]
-        while shown["status"] == "BUILD":
+
+        def project_once_built() -> str:
             shown = http.get(f"/servers/{server}").raise_for_status().json()["server"]
-        return {"server": server, "group": made["id"], "project": shown["tenant_id"]}
+            return "" if shown["status"] == "BUILD" else str(shown["tenant_id"])
+
+        project = eventually(project_once_built, "a server that is built")
+        return {"server": server, "group": made["id"], "project": project}
 
 
 def _somebody(cloud: JudgedCloud, project: str, role: str) -> str:

@@ -146,6 +146,10 @@ class JudgedCloud:
         found = self.get("/network/v2.0/networks", name=name)["networks"]
         return str(found[0]["id"]) if found else None
 
+    def network_extensions(self) -> list[str]:
+        """What the network service says it can."""
+        return [str(extension["alias"]) for extension in self.get("/network/v2.0/extensions")["extensions"]]
+
     def drop_flavors(self, *names: str) -> None:
         """Delete flavors, if they are there."""
         for flavor in self.get("/compute/v2.1/flavors")["flavors"]:

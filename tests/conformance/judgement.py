@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ class Judgement:
     good: dict[str, int]
     violations: list[dict[str, Any]]
     known: int
+    refusals: dict[str, int] = field(default_factory=dict)
+    """Answers that were errors, by operation and status with a space between them."""
 
     def wrong(self, name: str) -> list[str]:
         """What is wrong with an operation, most frequent first."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conformance.coverage import MISSING, STATES, Operation
+from tests.conformance.gaps import DECIDED
 from tests.conformance.judged_cloud import ROOT
 from tests.conformance.judgement import Judgement
+from tests.conformance.kept import Kept
 from tests.conformance.outcomes import Outcome, summary
 from tests.conformance.suites import SUITES
 
@@ -20,9 +22,7 @@ _PACKAGES = ("nova", "tempest", "openstacksdk", "python-openstackclient", "pytho
 class Run:
     """What one run of everything has found."""
 
-    options: str
-    suites: list[tuple[str, list[Outcome]]]
-    shapes: int
+    left: Kept
     judgement: Judgement
     operations: list[Operation]
     dead: tuple[int, int]
@@ -37,16 +37,25 @@ def write(run: Run, file: Path = FILE) -> None:
 def _lines(run: Run) -> Iterator[str]:
     yield "# Conformance"
     yield ""
-    yield f"Made by `make conformance{run.options}`, which judges an embedded cloud with two imitated hosts by what others"
-    yield f"have written for OpenStack, unmodified: {', '.join(_versions())}."
-    yield "Everything here was found by that run; nothing is written by hand. `kilonova api-report` lists what is offered,"
+    yield "An embedded cloud with two imitated hosts, judged by what others have written for OpenStack, unmodified:"
+    yield f"{', '.join(_versions())}."
+    yield "Everything here was found by these runs; nothing is written by hand. `kilonova api-report` lists what is offered,"
     yield "`/openapi.json` describes it."
     yield ""
-    yield from _suites(run.suites)
+    yield from (f"    {command}" for command in run.left.made_by)
+    yield ""
+    sources = sorted(run.left.sources)
+    yield (
+        f"All on one state of the source: {sources[0]} (SHA-256 over `src`, `tests/conformance/kept.py`)."
+        if len(sources) == 1
+        else f"Not all on one state of the source: {', '.join(sources)} (SHA-256 over `src`)."
+    )
+    yield ""
+    yield from _suites(run.left.suites)
     yield from _oracle(run)
     yield from _policy(run.policy)
     yield from _operations(run.operations, run.dead)
-    yield from _failures(run.suites)
+    yield from _failures(run.left.suites)
 
 
 def _versions() -> list[str]:
@@ -67,7 +76,7 @@ def _suites(suites: list[tuple[str, list[Outcome]]]) -> Iterator[str]:
     if left_out:
         yield f"Not run: {'; '.join(left_out)}."
         yield ""
-    yield "Skipped, with the suites' own reasons:"
+    yield "Skipped, with the suites' own reasons, or ours where a failure says nothing about us (`tests/conformance/gaps.py`):"
     yield ""
     reasons: dict[str, Counter[str]] = {}
     for title, outcomes in suites:
@@ -83,8 +92,8 @@ def _oracle(run: Run) -> Iterator[str]:
     judgement = run.judgement
     yield "## Nova's own schemas"
     yield ""
-    yield f"{sum(judgement.calls.values())} calls of {len(judgement.calls)} operations were recorded while suites ran, while our"
-    yield f"own tests of the API ran, and while {run.shapes} requests made out of Nova's schemas were sent, wherever one changes."
+    yield f"{sum(judgement.calls.values())} calls of {len(judgement.calls)} operations were recorded while suites ran, while"
+    yield f"our own tests ran, and while {run.left.shapes} requests made out of Nova's schemas were sent, wherever one changes."
     yield "Every answer is held against the schema, the status codes and the window that the installed Nova has for it."
     yield ""
     there = {operation.name for operation in run.operations if operation.state != MISSING}
@@ -134,7 +143,10 @@ def _failures(suites: list[tuple[str, list[Outcome]]]) -> Iterator[str]:
         yield f"### {title}"
         yield ""
         for reason, tests in _by_reason(outcomes):
-            yield f"- {len(tests)}: {reason}: {', '.join(f'`{test}`' for test in tests[:4])}{' …' if len(tests) > 4 else ''}"
+            meant = {DECIDED[test] for test in tests if test in DECIDED}
+            why = "".join(f" -- meant: {text}" for text in sorted(meant))
+            names = ", ".join(f"`{test}`" for test in tests[:4])
+            yield f"- {len(tests)}: {reason}: {names}{' …' if len(tests) > 4 else ''}{why}"
         yield ""
 
 

@@ -5,6 +5,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.conformance.gaps import excused
 from tests.conformance.judged_cloud import JudgedCloud, judges
 from tests.conformance.outcomes import Outcome, of_every_test, run_bounded
 
@@ -62,10 +63,11 @@ def run(cloud: JudgedCloud, name: str, only: str | None, seconds: float) -> list
     ).stdout.splitlines()
     command = [stestr, "run", "--concurrency", str(suite.concurrency), "--subunit", pattern]
     package = suite.path.partition("/")[0]
-    return of_every_test(
+    outcomes = of_every_test(
         run_bounded(command, workspace, seconds, environment),
         [line for line in listed if line.startswith(f"{package}.")],
     )
+    return [excused(outcome) for outcome in outcomes]
 
 
 def _environment(cloud: JudgedCloud, workspace: Path) -> dict[str, str]:

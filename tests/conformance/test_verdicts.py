@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance import report
-from tests.conformance.coverage import DIFFERS, MISSING, UNTRIED, WORKS, compare, dead
+from tests.conformance.coverage import DIFFERS, MISSING, REFUSED, UNTRIED, WORKS, compare, dead, missing
+from tests.conformance.gaps import DECIDED, excused
 from tests.conformance.judgement import Judgement
+from tests.conformance.kept import Kept, fingerprint, keep, read
 from tests.conformance.oracle.samples import fitting, wronged
 from tests.conformance.outcomes import Outcome, of_every_test, plainly, summary
 
@@ -70,14 +72,37 @@ def test_what_becomes_of_operations() -> None:
     assert dead(novas, judgement) == (2, 1)
 
 
+def test_a_failure_that_is_meant_says_why(tmp_path: Path) -> None:
+    ((test, why),) = DECIDED.items()
+    suites = [
+        ("novaclient", [Outcome(f"a.{test}", "failed", "128 == 128", 1.0), Outcome("a.B.c", "failed", "x", 1.0)])
+    ]
+    judgement = Judgement(calls={}, good={}, violations=[], known=0)
+    left = Kept(made_by=[], sources={"one", "two"}, recordings=[], suites=suites)
+    report.write(report.Run(left=left, judgement=judgement, operations=[], dead=(0, 0), policy=[]), tmp_path / "r.md")
+    written = (tmp_path / "r.md").read_text()
+    assert f"- 1: 128 == 128: `{test}` -- meant: {why}" in written
+    assert "- 1: x: `B.c`\n" in written
+    assert "Not all on one state of the source: one, two" in written
+
+
+def test_an_operation_that_nova_refuses_too() -> None:
+    novas = [_nova("/os-hosts/{id}/reboot"), _nova("/os-hosts/{id}/startup"), _nova("/untried")]
+    ours = [_ours("/os-hosts/{id}/reboot"), _ours("/os-hosts/{id}/startup"), _ours("/untried")]
+    refusals = {"GET /os-hosts/{id}/reboot 501": 1, "GET /os-hosts/{id}/startup 403": 1, "GET /untried 501": 1}
+    judgement = Judgement(calls={}, good={}, violations=[], known=0, refusals=refusals)
+    found = compare(novas, ours, judgement)
+    assert [operation.state for operation in found] == [REFUSED, UNTRIED, UNTRIED]
+    assert found[0].reasons[0].startswith("501: ")
+
+
 def test_the_report_reads_the_same_after_each_run(tmp_path: Path) -> None:
     def written(port: int, server: str) -> str:
         reason = f"http://127.0.0.1:{port}/servers/{server} for tempest-X-{port}99999 is not there"
         judgement = Judgement(calls={}, good={}, violations=[], known=0)
+        suites = [("Tempest", [Outcome("a.B.test_one[id-1]", "failed", reason, 1.0)])]
         run = report.Run(
-            options="",
-            suites=[("Tempest", [Outcome("a.B.test_one[id-1]", "failed", reason, 1.0)])],
-            shapes=0,
+            left=Kept(made_by=["make conformance"], sources={"abc"}, recordings=[], suites=suites),
             judgement=judgement,
             operations=compare([_nova("/x")], [], judgement),
             dead=(0, 0),
@@ -89,7 +114,63 @@ def test_the_report_reads_the_same_after_each_run(tmp_path: Path) -> None:
     first = written(20001, "6b5d4c5e-8a3c-4a49-b04c-5be0b2c4c1a7")
     assert first == written(20002, "7b5d4c5e-8a3c-4a49-b04c-5be0b2c4c1a8")
     assert "| Tempest | 0 | 1 | 0 |" in first
+    assert "    make conformance\n" in first and "one state of the source: abc" in first
     assert "| `GET /x` | from 2.1 | missing | not built yet |" in first
+
+
+def test_what_several_runs_have_left_is_one(tmp_path: Path) -> None:
+    sweeps = [("Tempest from 2.1", [Outcome("a", "failed", "x", 1.0)]), ("osc", [Outcome("b", "passed", "", 1.0)])]
+    again = [("Tempest from 2.1", [Outcome("a", "passed", "", 1.0)])]
+    for name, suites, shapes in (("one", sweeps, 0), ("two", again, 7)):
+        (tmp_path / name).mkdir()
+        keep(tmp_path / name, f"run {name}", ["calls.jsonl"], suites, shapes)
+    left = read([tmp_path / "one", tmp_path / "two"])
+    assert left.made_by == ["run one", "run two"] and left.shapes == 7
+    assert left.recordings == [tmp_path / "one" / "calls.jsonl", tmp_path / "two" / "calls.jsonl"]
+    assert left.suites == [again[0], sweeps[1]]
+    assert left.sources == {fingerprint()}
+
+
+def test_a_source_is_known_again(tmp_path: Path) -> None:
+    file = tmp_path / "src" / "a.py"
+    file.parent.mkdir()
+    file.write_text("one")
+    before = fingerprint(tmp_path)
+    assert fingerprint(tmp_path) == before
+    file.write_text("two")
+    assert fingerprint(tmp_path) != before
+
+
+def test_only_what_says_nothing_about_us_is_excused() -> None:
+    gone = "Details: {'code': 404, 'message': 'The resource could not be found.'}"
+    new = "HTTP response body is invalid (Additional properties are not allowed ('uptime' was unexpected)"
+    admin = "tempest.api.compute.admin.test_hypervisor.HypervisorAdminTestJSON"
+
+    def state(base: str, test: str, details: str, given: str = "failed") -> str:
+        return excused(Outcome(test, given, "On instance: {}", 1.0, details), base).state
+
+    assert state("2.90", f"{admin}.test_get_hypervisor_list_details[id-1]", new) == "skipped"
+    assert state("2.75", f"{admin}.test_get_hypervisor_list_details[id-1]", new) == "failed"
+    assert state("2.104", f"{admin}.test_get_hypervisor_stats[id-1]", gone) == "skipped"
+    assert state("2.104", f"{admin}.test_get_hypervisor_list[id-1]", gone) == "failed"
+    assert state("2.90", f"{admin}.test_get_hypervisor_list_details[id-1]", "('id' was unexpected)") == "failed"
+    assert state("2.90", "tempest.api.compute.test_servers.A.test_b[id-1]", new) == "failed"
+    assert state("2.90", f"{admin}.test_get_hypervisor_list_details[id-1]", new, "passed") == "passed"
+    keys = "tempest.api.compute.keypairs.test_keypairs_v22.KeyPairsV22TestJSON.test_with_type"
+    required = 'Invalid input for field/attribute keypair. "public_key" is a required property'
+    assert [state(base, keys, required) for base in ("2.90", "2.104")] == ["failed", "skipped"]
+    assert state("2.104", keys, "KeyError: 'public_key'") == "failed"
+    flavors = "tempest.api.compute.admin.test_flavors.FlavorsAdminTestJSON.test_create"
+    assert [state(base, flavors, "KeyError: 'rxtx_factor'") for base in ("2.90", "2.104")] == ["failed", "skipped"]
+    volumes = "openstack.exceptions.ServiceDisabledException: Service 'block-storage' is disabled because"
+    sdk = "openstack.tests.functional.cloud.test_compute.TestCompute.test_list_all_servers"
+    assert excused(Outcome(sdk, "failed", volumes, 1.0)).state == "skipped"
+    assert excused(Outcome(sdk, "failed", "Service 'image' is disabled", 1.0)).state == "failed"
+
+
+def test_what_we_lack_is_told_from_what_is_wrong() -> None:
+    novas = [_nova("/works/{id}"), _nova("/os-volumes"), _nova("/buried", removed=True)]
+    assert missing(novas, [_ours("/works/{server_id}")]) == {"GET /os-volumes"}
 
 
 SCHEMA = {

@@ -75,6 +75,8 @@ BODIES: dict[str, Any] = {
     "POST /os-security-group-rules": {"security_group_rule": {"parent_group_id": UNKNOWN}},
     "POST /servers/{id}/action addFloatingIp": {"addFloatingIp": {"address": "192.0.2.1"}},
     "POST /servers/{id}/action removeFloatingIp": {"removeFloatingIp": {"address": "192.0.2.1"}},
+    "POST /servers/{id}/action addFixedIp": {"addFixedIp": {"networkId": UNKNOWN}},
+    "POST /servers/{id}/action removeFixedIp": {"removeFixedIp": {"address": "192.0.2.1"}},
     "POST /os-server-groups": {"server_group": {"name": "g", "policies": ["affinity"]}},
     "POST /flavors": {"flavor": {"name": "f", "ram": 64, "vcpus": 1, "disk": 1}},
     "PUT /flavors/{id}": {"flavor": {"description": "d"}},
@@ -114,6 +116,10 @@ BODIES: dict[str, Any] = {
     "PUT /v2.0/routers/{id}/remove_router_interface": {"subnet_id": UNKNOWN},
     "POST /v2.0/floatingips": {"floatingip": {"floating_network_id": UNKNOWN}},
     "PUT /v2.0/floatingips/{id}": {"floatingip": {"port_id": None}},
+    "POST /v2.0/trunks": {"trunk": {"port_id": UNKNOWN}},
+    "PUT /v2.0/trunks/{id}": {"trunk": _SHORT},
+    "PUT /v2.0/trunks/{id}/add_subports": {"sub_ports": []},
+    "PUT /v2.0/trunks/{id}/remove_subports": {"sub_ports": []},
     "PUT /v2.0/quotas/{project_id}": {"quota": {"network": 5}},
     "POST /resource_providers": {"name": "x"},
     "PUT /resource_providers/{uuid}": {"name": "x"},
@@ -135,7 +141,7 @@ BODIES: dict[str, Any] = {
     **{
         f"{method} /v2.0/{plural}/{{id}}/tags": {"tags": ["t"]}
         for method in ("PUT", "POST")
-        for plural in ("networks", "subnets", "ports", "routers", "floatingips", "security-groups")
+        for plural in ("networks", "subnets", "ports", "routers", "floatingips", "security-groups", "trunks")
     },
 }
 """A body that its schema lets pass, so that what stands behind the schema answers."""

@@ -3,12 +3,17 @@
 On SQLite in a directory of the test, or on the database that ``KILONOVA_TEST_DATABASE`` names, which is emptied.
 """
 
+import asyncio
 import os
 import random
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from sqlalchemy.engine import Connection
 
 from kilonova import identity, image, network, placement
@@ -137,3 +142,16 @@ async def start(
         "/image": image.application(n.images, tokens=n.identity),
     }
     return n
+
+
+@asynccontextmanager
+async def on_a_server(request: pytest.FixtureRequest, tmp_path: Path, system: str) -> AsyncIterator[Neighbours]:
+    """The same over a fresh database of ``mariadb`` or ``postgresql``, which is gone afterwards."""
+    server = request.getfixturevalue(f"{system}_server")
+    name = re.sub(r"[^a-z0-9]", "_", f"{tmp_path.parent.name[-12:]}_{tmp_path.name[-40:]}".lower())
+    neighbours = await start(tmp_path, await asyncio.to_thread(server.create_database, f"n_{name}"))
+    try:
+        yield neighbours
+    finally:
+        await neighbours.close()
+        await asyncio.to_thread(server.drop_database, f"n_{name}")

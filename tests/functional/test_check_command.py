@@ -1,7 +1,6 @@
 """``kilonova check`` and ``kilonova actions`` as an operator calls them: in processes of their own, beside a running cloud."""
 
 import json
-import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,13 +34,6 @@ def state(cloud: Cloud) -> Path:
     return cloud.directory / "all" / "state"
 
 
-def change(state: Path, statement: str) -> None:
-    """A hand in the tables of a running cloud."""
-    with sqlite3.connect(state / "kilonova.db", timeout=30.0) as connection:
-        connection.execute(statement)
-    connection.close()
-
-
 @pytest.fixture(scope="module")
 def servers(cloud: Cloud) -> dict[str, Any]:
     """One that runs, and one that fits nowhere."""
@@ -62,13 +54,13 @@ def test_a_sound_cloud_is_clean(state: Path, servers: dict[str, Any]) -> None:
     assert json.loads(said.stdout) == {"clean": True, "findings": []}
 
 
-def test_a_breach_is_shown_and_is_the_exit_code(state: Path, servers: dict[str, Any]) -> None:
-    change(state, "UPDATE quota_usages SET in_use = in_use + 7 WHERE resource = 'cores'")
+def test_a_breach_is_shown_and_is_the_exit_code(cloud: Cloud, state: Path, servers: dict[str, Any]) -> None:
+    cloud.change("UPDATE quota_usages SET in_use = in_use + 7 WHERE resource = 'cores'")
     try:
         said = kilonova("check", "--state-dir", str(state))
         shown = kilonova("check", "--state-dir", str(state), "--json")
     finally:
-        change(state, "UPDATE quota_usages SET in_use = in_use - 7 WHERE resource = 'cores'")
+        cloud.change("UPDATE quota_usages SET in_use = in_use - 7 WHERE resource = 'cores'")
     assert said.returncode == shown.returncode == 1
     assert "quota_usage" in said.stdout and "1 finding\n" in said.stdout
     [finding] = json.loads(shown.stdout)["findings"]
@@ -76,12 +68,12 @@ def test_a_breach_is_shown_and_is_the_exit_code(state: Path, servers: dict[str, 
     assert finding["host"] is None
 
 
-def test_what_a_host_reported_is_shown(state: Path, servers: dict[str, Any]) -> None:
-    change(state, "INSERT INTO findings VALUES ('guest_of_nobody', 'elsewhere', 'g1', 'a guest is here', 1, 2)")
+def test_what_a_host_reported_is_shown(cloud: Cloud, state: Path, servers: dict[str, Any]) -> None:
+    cloud.change("INSERT INTO findings VALUES ('guest_of_nobody', 'elsewhere', 'g1', 'a guest is here', 1, 2)")
     try:
         said = kilonova("check", "--state-dir", str(state))
     finally:
-        change(state, "DELETE FROM findings")
+        cloud.change("DELETE FROM findings")
     assert said.returncode == 1
     assert "on elsewhere since 1970-01-01T00:00:00+00:00" in said.stdout
 

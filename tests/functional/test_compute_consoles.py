@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.database import console_tokens
 from kilonova.database.tables import console_tokens as table
+from kilonova.hypervisor.fake.driver import FEATURES
 from kilonova.model.console import ConsoleToken
 from tests.functional.compute_api import NOW, Api, compute_api
 from tests.functional.compute_rows import insert_host, insert_server, server_id
@@ -102,6 +103,40 @@ async def test_the_old_actions(api: Api, action: str, kind: str, status: int) ->
 async def test_consoles_nobody_offers(api: Api, protocol: str, kind: str, version: int, status: int) -> None:
     assert (await ask(api, protocol, kind, version)).status_code == status
     assert await count(api) == 0
+
+
+@pytest.mark.parametrize(
+    ("protocol", "kind", "scheme"),
+    [
+        ("vnc", "novnc", "http"),
+        ("serial", "serial", "ws"),
+        ("spice", "spice-html5", "http"),
+        ("mks", "webmks", "http"),
+    ],
+)
+async def test_an_imitated_host_offers_what_goes_through_a_proxy(
+    api: Api, protocol: str, kind: str, scheme: str
+) -> None:
+    await api.database.run(lambda connection: insert_host(connection, 3, "fake", capabilities={"features": FEATURES}))
+    await api.database.run(lambda connection: insert_server(connection, "s7", host="fake"))
+    url = (await ask(api, protocol, kind, 99, "s7")).json()["remote_console"]["url"]
+    assert urlsplit(url).scheme == scheme
+    shown = (await api("admin", f"GET /os-console-auth-tokens/{token_of(url)}", 99)).json()["console"]
+    assert (shown["instance_uuid"], shown["host"]) == (server_id("s7"), "192.0.2.3")
+    for protocol, kind in (("rdp", "rdp-html5"), ("spice", "spice-direct"), ("vnc", "xvpvnc")):
+        assert (await ask(api, protocol, kind, 99, "s7")).status_code == 400
+
+
+async def test_the_old_actions_on_an_imitated_host(api: Api) -> None:
+    await api.database.run(lambda connection: insert_host(connection, 3, "fake", capabilities={"features": FEATURES}))
+    await api.database.run(lambda connection: insert_server(connection, "s7", host="fake"))
+    for action, kind in (
+        ("os-getVNCConsole", "novnc"),
+        ("os-getSPICEConsole", "spice-html5"),
+        ("os-getSerialConsole", "serial"),
+    ):
+        call = f"POST /servers/{server_id('s7')}/action"
+        assert (await api("member", call, 1, {action: {"type": kind}})).json()["console"]["type"] == kind
 
 
 async def count(api: Api) -> int:

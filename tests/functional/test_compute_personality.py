@@ -50,7 +50,7 @@ async def test_later_microversions_know_no_personality(door: Door) -> None:
         [{"contents": HELLO}],
         [{"path": "/x"}],
         [{"path": "", "contents": HELLO}],
-        [{"path": "/x", "contents": "no base64!"}],
+        [{"path": "/x", "contents": "not base64"}],
         [{"path": "/x\0", "contents": HELLO}],
         [{"path": "/x", "contents": HELLO, "mode": "0600"}],
         {"path": "/x", "contents": HELLO},

@@ -94,7 +94,24 @@ async def test_the_class_is_every_projects_default(api: Api) -> None:
     assert (await api("admin", "PUT /os-quota-class-sets/default", 57, body)).status_code == 200
     assert (await api("reader", "GET /os-quota-sets/p-one")).json()["quota_set"]["cores"] == 50
     assert (await api("nobody", "GET /os-quota-sets/p-one/defaults")).json()["quota_set"]["cores"] == 50
-    assert (await api("admin", "PUT /os-quota-class-sets/gold", 57, body)).status_code == 400
+
+
+async def test_another_class_is_kept_and_concerns_nobody(api: Api) -> None:
+    gold = "/os-quota-class-sets/gold"
+    usual = (await api("admin", "GET /os-quota-class-sets/default", 57)).json()["quota_class_set"]
+    assert (await api("admin", f"GET {gold}", 57)).json()["quota_class_set"] == {**usual, "id": "gold"}
+    for cores in (50, 51):
+        answer = await api("admin", f"PUT {gold}", 57, {"quota_class_set": {"cores": cores}})
+        assert answer.json()["quota_class_set"]["cores"] == cores
+    assert (await api("admin", f"GET {gold}", 57)).json()["quota_class_set"]["cores"] == 51
+    assert (await api("admin", "GET /os-quota-class-sets/default", 57)).json()["quota_class_set"] == usual
+    assert (await api("reader", "GET /os-quota-sets/p-one")).json()["quota_set"]["cores"] == usual["cores"]
+    assert (await api("admin", "PUT /os-quota-class-sets/default", 57, {"quota_class_set": {"ram": 7}})).is_success
+    found = (await api("admin", f"GET {gold}", 57)).json()["quota_class_set"]
+    assert (found["cores"], found["ram"]) == (51, 7)
+    longest, body = "x" * 255, {"quota_class_set": {"cores": 1}}
+    assert (await api("admin", f"PUT /os-quota-class-sets/{longest}", 57, body)).status_code == 200
+    assert (await api("admin", f"PUT /os-quota-class-sets/{longest}x", 57, body)).status_code == 400
 
 
 @pytest.mark.parametrize(

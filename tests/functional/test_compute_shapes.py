@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.functional.compute_api import compute_api
-from tests.functional.front_door import front_door
+from tests.functional.front_door import UNKNOWN, front_door
+from tests.functional.test_compute_images import ask
 from tests.functional.test_foreign_objects import things
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHzrgxMGIU4Z6u4jTPXUPJRNMkZcXJbAoAbTs0vVKnwX a@b"
@@ -66,28 +67,117 @@ async def test_an_empty_key_is_no_key(tmp_path: Path) -> None:
         assert (await api("member", "GET /os-keypairs")).json() == {"keypairs": []}
 
 
+_REBUILD: dict[str, Any] = {"imageRef": UNKNOWN}
+_CREATE: dict[str, Any] = {"name": "b", "imageRef": UNKNOWN, "flavorRef": "1"}
+_BACKUP: dict[str, Any] = {"name": "b", "backup_type": "daily", "rotation": 1}
+_LARGE = 2**31
+
+
 @pytest.mark.parametrize(
     ("call", "version", "body"),
     [
+        ("POST /servers", 1, {"server": {**_CREATE, "networks": [{"uuid": "no-uuid"}]}}),
+        ("POST /servers", 1, {"server": {**_CREATE, "user_data": "10.11.12.13"}}),
+        ("POST /servers", 1, {"server": {**_CREATE, "personality": [{"path": "/a", "contents": "10.11.12.13"}]}}),
+        ("POST /servers", 63, {"server": {**_CREATE, "networks": "none", "trusted_image_certificates": ["x" * 256]}}),
         ("POST /servers/{}/action", 1, {"resize": {"flavorRef": "x" * 256}}),
         ("POST /servers/{}/action", 91, {"unshelve": {"availability_zone": "x" * 256, "host": "y" * 256}}),
         ("POST /servers/{}/action", 14, {"evacuate": {"adminPass": "x" * 256}}),
+        ("POST /servers/{}/action", 1, {"rebuild": {**_REBUILD, "preserve_ephemeral": "on"}}),
+        ("POST /servers/{}/action", 1, {"rebuild": {**_REBUILD, "adminPass": "x" * 256}}),
+        ("POST /servers/{}/action", 54, {"rebuild": {**_REBUILD, "key_name": None}}),
+        ("POST /servers/{}/action", 57, {"rebuild": {**_REBUILD, "user_data": "10.11.12.13"}}),
+        ("POST /servers/{}/action", 57, {"rebuild": {**_REBUILD, "user_data": None}}),
+        ("POST /servers/{}/action", 63, {"rebuild": {**_REBUILD, "trusted_image_certificates": ["x" * 256]}}),
+        ("POST /servers/{}/action", 63, {"rebuild": {**_REBUILD, "trusted_image_certificates": None}}),
+        ("POST /servers/{}/action", 1, {"createBackup": {**_BACKUP, "rotation": _LARGE}}),
+        ("POST /servers/{}/action", 1, {"createBackup": {**_BACKUP, "backup_type": "x" * 256}}),
+        ("POST /servers/{}/action", 1, {"addSecurityGroup": {"name": "x" * 256}}),
+        ("POST /servers/{}/action", 1, {"removeSecurityGroup": {"name": "x" * 256}}),
+        ("POST /servers/{}/action", 1, {"os-getConsoleOutput": {"length": _LARGE}}),
+        ("POST /servers/{}/action", 43, {"addFixedIp": {"networkId": _LARGE}}),
         ("PUT /servers/{}", 104, {"server": {"pinned_availability_zone": " x "}}),
         ("POST /os-server-groups", 64, {"server_group": {"name": "g", "policy": "anti-affinity", "rules": {}}}),
+        ("GET /images?minRam=x&minDisk=" + "9" * 30, 35, None),
+        ("GET /os-server-groups?offset=" + "9" * 30, 1, None),
+        ("GET /flavors?name=(", 102, None),
+        ("GET /servers?name=(", 1, None),
     ],
 )
 async def test_what_nova_lets_pass_is_not_refused_for_its_shape(
-    tmp_path: Path, call: str, version: int, body: dict[str, Any]
+    tmp_path: Path, call: str, version: int, body: dict[str, Any] | None
 ) -> None:
-    """It may still be refused for what it says: then in other words."""
-    if "server_group" in body:
-        body["server_group"]["rules"] = {"max_server_per_host": 2**31}
+    """It may still be refused for what it says: then in other words, and never by a fault of ours."""
+    if body and "server_group" in body:
+        body["server_group"]["rules"] = {"max_server_per_host": _LARGE}
     async with front_door(tmp_path) as door:
         server = (await things(door))["server"]
-        method, path = call.format(server).split()
-        headers = {"x-auth-token": door.tokens["admin"], "openstack-api-version": f"compute 2.{version}"}
-        answer = await door.http.request(method, f"/compute/v2.1{path}", json=body, headers=headers)
+        answer = await ask(door, "admin", call.format(server), version, body)
         assert "Invalid input for" not in answer.text
+        assert answer.status_code < 500, answer.text
+
+
+@pytest.mark.parametrize(
+    ("call", "version", "body"),
+    [
+        ("POST /servers/{}/os-interface", 1, {"interfaceAttachment": {"port_id": None}}),
+        ("POST /servers/{}/os-interface", 1, {"interfaceAttachment": {"net_id": None}}),
+        ("POST /servers", 1, {"server": {**_CREATE, "networks": [{"uuid": 7}]}}),
+        ("POST /servers", 1, {"server": {**_CREATE, "user_data": "abc"}}),
+        ("POST /servers", 1, {"server": {**_CREATE, "user_data": "aGVsbG8é"}}),
+        ("POST /servers", 1, {"server": {**_CREATE, "personality": [{"path": "/a", "contents": "abc"}]}}),
+        ("POST /servers/{}/action", 1, {"rebuild": {**_REBUILD, "accessIPv4": ""}}),
+        ("POST /servers/{}/action", 1, {"rebuild": {**_REBUILD, "accessIPv6": ""}}),
+        ("POST /servers/{}/action", 1, {"rebuild": {**_REBUILD, "preserve_ephemeral": "perhaps"}}),
+        ("POST /servers/{}/action", 57, {"rebuild": {**_REBUILD, "user_data": "abc"}}),
+        ("POST /servers/{}/action", 63, {"rebuild": {**_REBUILD, "trusted_image_certificates": []}}),
+        ("POST /servers/{}/action", 63, {"rebuild": {**_REBUILD, "trusted_image_certificates": ["x"] * 2}}),
+        ("POST /flavors", 1, {"flavor": {"name": "f", "ram": 2**31, "vcpus": 1, "disk": 1}}),
+        ("POST /flavors", 1, {"flavor": {"name": "f", "ram": 64, "vcpus": str(2**31), "disk": 1}}),
+        ("PUT /os-quota-sets/p", 1, {"quota_set": {"cores": 2**31}}),
+        ("POST /servers", 1, {"server": {**_CREATE, "min_count": 0}}),
+    ],
+)
+async def test_what_nova_refuses_for_its_shape_is_refused(
+    tmp_path: Path, call: str, version: int, body: dict[str, Any]
+) -> None:
+    async with front_door(tmp_path) as door:
+        server = (await things(door))["server"]
+        answer = await ask(door, "admin", call.format(server), version, body)
+        assert answer.status_code == 400
+        assert answer.json()["badRequest"]["message"].startswith("Invalid input for")
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        ("x" * 256, f"Invalid input for field/attribute description. Value: {'x' * 256}. '{'x' * 256}' is too long"),
+        (7, "Invalid input for field/attribute description. Value: 7. "),
+        (["secret"], "Invalid input for field/attribute description. ["),
+        ("y" * 1000, "Invalid input for field/attribute description. "),
+    ],
+)
+async def test_a_refusal_is_worded_as_clients_know_it(tmp_path: Path, description: Any, message: str) -> None:
+    async with front_door(tmp_path) as door:
+        server = (await things(door))["server"]
+        answer = await ask(door, "member", f"PUT /servers/{server}", 19, {"server": {"description": description}})
+        told = answer.json()["badRequest"]["message"]
+        assert answer.status_code == 400 and told.startswith(message) and len(told) < 700
+
+
+@pytest.mark.parametrize(
+    ("version", "of"),
+    [(63, {"trusted_image_certificates": ["one"]}), (63, {"min_count": 2**31}), (63, {"min_count": "9" * 30})],
+)
+async def test_what_a_create_cannot_be_given_makes_no_server(
+    tmp_path: Path, version: int, of: dict[str, Any]
+) -> None:
+    async with front_door(tmp_path) as door:
+        mine = await things(door)
+        body = {"server": {"name": "b", "imageRef": mine["image_id"], "flavorRef": "1", "networks": "none", **of}}
+        answer = await ask(door, "member", "POST /servers", version, body)
+        assert answer.status_code in (400, 403)
+        assert len((await ask(door, "member", "GET /servers")).json()["servers"]) == 1
 
 
 @pytest.mark.parametrize("zone", [" ", " x ", ""])

@@ -40,6 +40,7 @@ async def things(door: Door) -> dict[str, str]:
 
     own, group = await network_thing("network"), await network_thing("security_group", name="g")
     public = next(network["id"] for network in networks if network["router:external"])
+    parent = await network_thing("port", network_id=shared)
     subnet = await network_thing("subnet", network_id=own, ip_version=4, cidr="10.77.0.0/24")
     found = {
         "networks": own,
@@ -47,6 +48,7 @@ async def things(door: Door) -> dict[str, str]:
         "ports": await network_thing("port", network_id=shared),
         "routers": await network_thing("router"),
         "floatingips": await network_thing("floatingip", floating_network_id=public),
+        "trunks": await network_thing("trunk", port_id=parent),
         "security-groups": group,
         "security-group-rules": await network_thing(
             "security_group_rule", security_group_id=group, direction="ingress"

@@ -11,7 +11,7 @@ from kilonova.model.context import Caller
 from kilonova.model.errors import Conflict, Invalid
 from kilonova.network import SHARED_NETWORK_ID, SHARED_SUBNET_ID
 from kilonova.network.protocol import RequestedNic
-from tests.functional.neighbours import Neighbours, start
+from tests.functional.neighbours import Neighbours, on_a_server, start
 from tests.functional.network_api import Networking, networking, second_project
 
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
@@ -390,14 +390,8 @@ async def test_at_once(cloud: Neighbours) -> None:
 @pytest.mark.distributed
 @pytest.mark.parametrize("system", ["mariadb", "postgresql"])
 async def test_at_once_on_a_server(request: pytest.FixtureRequest, tmp_path: Path, system: str) -> None:
-    server = request.getfixturevalue(f"{system}_server")
-    url = await asyncio.to_thread(server.create_database, f"nouns_{system}")
-    cloud = await start(tmp_path, url)
-    try:
+    async with on_a_server(request, tmp_path, system) as cloud:
         await at_once(cloud)
-    finally:
-        await cloud.close()
-        await asyncio.to_thread(server.drop_database, f"nouns_{system}")
 
 
 # --- what Compute sees of them -----------------------------------------------------------------------------

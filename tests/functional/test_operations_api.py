@@ -1,9 +1,7 @@
 """The operations API and the metrics, as an operator's tools ask for them."""
 
 import re
-import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -15,13 +13,6 @@ from tests.clouds import Cloud, embedded
 def cloud() -> Iterator[Cloud]:
     with embedded("compute.driver=fake") as cloud:
         yield cloud
-
-
-def change(cloud: Cloud, statement: str) -> None:
-    """A hand in the tables of a running cloud."""
-    with sqlite3.connect(Path(cloud.directory) / "all" / "state" / "kilonova.db", timeout=30.0) as connection:
-        connection.execute(statement)
-    connection.close()
 
 
 def numbers(page: str) -> dict[str, float]:
@@ -45,11 +36,11 @@ def test_findings_actions_and_metrics_of_a_sound_cloud(cloud: Cloud) -> None:
 
 def test_what_is_wrong_is_told(cloud: Cloud) -> None:
     with cloud.client() as client:
-        change(cloud, "update hosts set vcpus_used = vcpus_used + 1")
+        cloud.change("update hosts set vcpus_used = vcpus_used + 1")
         found = client.http.get("/kilonova/v1/findings?rules=true").json()["findings"]
         assert [one["kind"] for one in found] == ["host_usage"]
         assert client.http.get("/kilonova/v1/findings").json() == {"findings": []}  # the rules cost: only if asked
-        change(cloud, "update hosts set vcpus_used = vcpus_used - 1")
+        cloud.change("update hosts set vcpus_used = vcpus_used - 1")
 
 
 def test_bad_questions_and_other_people(cloud: Cloud) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from kilonova.network import SHARED_NETWORK_ID, SHARED_SUBNET_ID
 from kilonova.network.protocol import RequestedNic
-from tests.functional.neighbours import Neighbours, start
+from tests.functional.neighbours import Neighbours, on_a_server, start
 from tests.functional.network_api import Networking, networking, second_project
 
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
@@ -243,14 +243,8 @@ async def test_one_of_many(cloud: Neighbours) -> None:
 @pytest.mark.distributed
 @pytest.mark.parametrize("system", ["mariadb", "postgresql"])
 async def test_one_of_many_on_a_server(request: pytest.FixtureRequest, tmp_path: Path, system: str) -> None:
-    server = request.getfixturevalue(f"{system}_server")
-    url = await asyncio.to_thread(server.create_database, f"floating_{system}")
-    cloud = await start(tmp_path, url)
-    try:
+    async with on_a_server(request, tmp_path, system) as cloud:
         await one_of_many(cloud)
-    finally:
-        await cloud.close()
-        await asyncio.to_thread(server.drop_database, f"floating_{system}")
 
 
 # --- tags --------------------------------------------------------------------------------------------------
@@ -335,10 +329,13 @@ async def test_no_topology_without_a_default_external_network(
 
 async def test_small_things(cloud: Neighbours, demo: Networking) -> None:
     aliases = {entry["alias"] for entry in (await demo("GET extensions"))["extensions"]}
-    assert aliases >= {"router", "security-group", "standard-attr-tag", "port-security"} and "trunk" not in aliases
-    await demo.refused("ExtensionNotFound", "GET extensions/trunk", status=404)
+    assert (
+        aliases >= {"router", "security-group", "standard-attr-tag", "port-security", "trunk"}
+        and "qos" not in aliases
+    )
+    await demo.refused("ExtensionNotFound", "GET extensions/qos", status=404)
     zones = await demo("GET availability_zones?resource=network")
     assert len(zones["availability_zones"]) == 1
-    for plural in ("trunks", "subnetpools", "rbac-policies"):
+    for plural in ("subnetpools", "rbac-policies"):
         assert list((await demo(f"GET {plural}")).values()) == [[]]
     assert await demo("GET agents") == {"agents": []}

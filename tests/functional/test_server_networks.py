@@ -274,6 +274,21 @@ async def test_attach_what_cannot_be(client: Client, net: Networking) -> None:
         assert answer.status_code == 404, answer.text
 
 
+async def test_an_administrator_puts_a_card_on_an_external_network(
+    world: World, client: Client, net: Networking
+) -> None:
+    server_id = await client.boot(networks="none")
+    await client.until(server_id, "ACTIVE")
+    public = (await net("GET networks?router:external=True"))["networks"][0]["id"]
+    body = {"interfaceAttachment": {"net_id": public}}
+    refused = await client("POST", f"/servers/{server_id}/os-interface", body)
+    assert refused.status_code == 403
+    made = await client("POST", f"/servers/{server_id}/os-interface", body, token="admin")
+    assert made.status_code == 200, made.text
+    await until_plugged(world, client, server_id, [made.json()["interfaceAttachment"]["port_id"]])
+    assert list((await client.show(server_id))["addresses"]) == ["public"]
+
+
 async def test_without_a_body_the_own_network_is_meant(world: World, client: Client, net: Networking) -> None:
     server_id = await client.boot(networks="none")
     await client.until(server_id, "ACTIVE")

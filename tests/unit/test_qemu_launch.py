@@ -205,7 +205,7 @@ def test_files_of_a_create_are_on_the_drive_and_named_in_its_document() -> None:
 
 @pytest.mark.parametrize(
     ("text", "data"),
-    [("aGVs\nbG8=", b"hello"), ("#!/bin/sh\necho 1\n", b"#!/bin/sh\necho 1\n"), ("", b"")],
+    [("aGVs\nbG8=", b"hello"), ("aGVs.bG8-=", b"hello"), ("x", b"x"), ("", b"")],
 )
 def test_user_data_is_base64_or_as_it_is(text: str, data: bytes) -> None:
     assert user_data(spec(user_data=text)) == data

@@ -9,6 +9,7 @@ from kilonova.api.compute import (
     evacuation,
     extensions,
     external_events,
+    fixed_ips,
     flavors,
     floating_ips,
     gone,
@@ -107,6 +108,7 @@ _MODULES = (
     network_proxy,
     security_groups,
     floating_ips,
+    fixed_ips,
     baremetal,
 )
 

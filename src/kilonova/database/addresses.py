@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kilonova.database import network_tables as t
+from kilonova.database import trunks
 from kilonova.database.networks import columns
 from kilonova.database.tables import servers
 from kilonova.model.network import FixedIp, Port, Subnet
@@ -155,6 +156,7 @@ def unbind_port(connection: Connection, port: Port) -> None:
         remove_port(connection, port.id)
     else:
         connection.execute(t.ports.update().where(_p.id == port.id).values(**_UNBOUND))
+        trunks.follow(connection, port.id, host="", status="DOWN")
 
 
 def give_back(connection: Connection, server_id: str, port_id: str) -> None:

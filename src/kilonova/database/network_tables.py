@@ -161,6 +161,27 @@ floating_ips = table(
     sa.Index("ix_floating_ips_address", "floating_ip_address"),
 )
 
+trunks = table(
+    "trunks",
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("project_id", Id, nullable=False),
+    sa.Column("name", Name, nullable=False),
+    sa.Column("port_id", Id, nullable=False),
+    sa.Column("admin_state_up", sa.Boolean, nullable=False),
+    *_described(),
+    sa.UniqueConstraint("port_id"),
+    sa.Index("ix_trunks_project", "project_id"),
+)
+
+trunk_subports = table(
+    "trunk_subports",
+    sa.Column("port_id", Id, primary_key=True),
+    sa.Column("trunk_id", Id, nullable=False),
+    sa.Column("segmentation_type", sa.String(16), nullable=False),
+    sa.Column("segmentation_id", sa.Integer, nullable=False),
+    sa.UniqueConstraint("trunk_id", "segmentation_type", "segmentation_id"),
+)
+
 network_tags = table(
     "network_tags",
     sa.Column("resource_id", Id, primary_key=True),

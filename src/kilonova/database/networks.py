@@ -24,6 +24,8 @@ from kilonova.model.network import (
     SecurityGroup,
     SecurityGroupRule,
     Subnet,
+    SubPort,
+    Trunk,
 )
 
 R = TypeVar("R", bound=Described)
@@ -36,6 +38,8 @@ TABLES: dict[type[Any], sa.Table] = {
     SecurityGroupRule: t.security_group_rules,
     Router: t.routers,
     FloatingIp: t.floating_ips,
+    Trunk: t.trunks,
+    SubPort: t.trunk_subports,
 }
 
 
@@ -47,7 +51,7 @@ def columns(kind: type[Any]) -> list[sa.Column[Any]]:
 _BY_ID = {
     kind: sa.select(*columns(kind)).where(table.c.id == sa.bindparam("id"))
     for kind, table in TABLES.items()
-    if kind is not FixedIp
+    if kind not in (FixedIp, SubPort)
 }
 _LOCKED = {kind: query.with_for_update() for kind, query in _BY_ID.items()}
 _INSERTS = {kind: sa.insert(table) for kind, table in TABLES.items()}
@@ -157,7 +161,7 @@ def _after(
     return sa.or_(*past)
 
 
-def insert(connection: Connection, record: Described | FixedIp, refusal: Conflict | None = None) -> None:
+def insert(connection: Connection, record: Described | FixedIp | SubPort, refusal: Conflict | None = None) -> None:
     """Add a record. Raises ``refusal`` if a key is taken."""
     try:
         connection.execute(_INSERTS[type(record)], msgspec.structs.asdict(record))

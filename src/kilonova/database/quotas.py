@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kilonova.database import ledger
+from kilonova.database.resource_tables import quota_classes
 from kilonova.database.tables import quota_limits
 from kilonova.model.errors import Invalid
 
@@ -12,6 +14,7 @@ DEFAULT_CLASS = ""
 """Stands for a project in the rows of the class that every project falls back to."""
 
 _q = quota_limits.c
+_c = quota_classes.c
 
 
 def set_limits(connection: Connection, project_id: str, limits: Mapping[str, int], *, force: bool = True) -> None:
@@ -34,3 +37,18 @@ def set_limits(connection: Connection, project_id: str, limits: Mapping[str, int
 def clear_limits(connection: Connection, project_id: str) -> None:
     """Let a project fall back to the defaults."""
     connection.execute(quota_limits.delete().where(_q.project_id == project_id))
+
+
+def of_class(connection: Connection, name: str) -> dict[str, int]:
+    """What was set for a class beside the default one."""
+    query = sa.select(_c.resource, _c.hard_limit).where(_c.name == name)
+    return {row.resource: int(row.hard_limit) for row in connection.execute(query)}
+
+
+def set_class(connection: Connection, name: str, limits: Mapping[str, int]) -> None:
+    """Set some limits of such a class; it is there from then on."""
+    for resource, limit in sorted(limits.items()):
+        row = (_c.name == name, _c.resource == resource)
+        if connection.execute(quota_classes.update().where(*row).values(hard_limit=limit)).rowcount == 0:
+            values = {"name": name, "resource": resource, "hard_limit": limit}
+            connection.execute(quota_classes.insert(), values)

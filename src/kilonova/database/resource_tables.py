@@ -107,3 +107,10 @@ server_passwords = table(  # as the guest posted it, encrypted with the user's p
     sa.Column("server_id", Id, primary_key=True),
     sa.Column("password", LongText, nullable=False),
 )
+
+quota_classes = table(  # beside the default class, which stands in quota_limits; no project is in one of these
+    "quota_classes",
+    sa.Column("name", Name, primary_key=True),
+    sa.Column("resource", sa.String(64), primary_key=True),
+    sa.Column("hard_limit", sa.BigInteger, nullable=False),
+)

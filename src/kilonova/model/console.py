@@ -17,7 +17,7 @@ KINDS: dict[str, ConsoleKind] = {
         ConsoleKind(name="novnc", protocol="vnc", feature="graphical-console"),
         ConsoleKind(name="serial", protocol="serial", feature="serial-console"),
         ConsoleKind(name="spice-html5", protocol="spice", feature="spice-console"),
-        ConsoleKind(name="spice-direct", protocol="spice", feature="spice-console"),
+        ConsoleKind(name="spice-direct", protocol="spice", feature="spice-direct-console"),
         ConsoleKind(name="webmks", protocol="mks", feature="mks-console"),
     )
 }

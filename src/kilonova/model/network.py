@@ -130,3 +130,20 @@ class FloatingIp(Described, frozen=True, kw_only=True):
     status: str = "DOWN"
     dns_name: str = ""
     dns_domain: str = ""
+
+
+class Trunk(Described, frozen=True, kw_only=True):
+    """A parent port that carries the networks of other ports, each under a VLAN number of its own."""
+
+    name: str
+    port_id: str
+    admin_state_up: bool = True
+
+
+class SubPort(msgspec.Struct, frozen=True, kw_only=True):
+    """A port that a trunk carries; ``segmentation_id`` is how the guest behind the parent port knows it."""
+
+    port_id: str
+    trunk_id: str
+    segmentation_type: str
+    segmentation_id: int

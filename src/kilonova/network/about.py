@@ -30,7 +30,7 @@ async def show_extension(networks: EmbeddedNetworks, call: Call) -> Reply:
 
 
 async def list_nothing(networks: EmbeddedNetworks, call: Call) -> Reply:
-    """Collections that clients look into and that are empty here: subnet pools, trunks …"""
+    """Collections that clients look into and that are empty here: subnet pools, address scopes …"""
     return Reply(200, {call.path.rstrip("/").rpartition("/")[2].replace("-", "_"): []})
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.database import addresses as held
 from kilonova.database import networks as queries
-from kilonova.database import port_groups
+from kilonova.database import port_groups, trunks
 from kilonova.model.clock import Ids
 from kilonova.model.errors import Conflict, Invalid, NotFound, Stale
 from kilonova.model.guest import Nic
@@ -145,7 +145,10 @@ def free_mac(connection: Connection, network_id: str, ids: Ids) -> str:
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):
-    """For whom ports are bound, and what a port without a network means."""
+    """For whom ports are bound, and what a port without a network means.
+
+    ``external``: a new port may be on an external network, as an administrator asks for it.
+    """
 
     server_id: str
     project_id: str
@@ -153,6 +156,7 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     zone: str = "nova"
     default_network: str
     now: int
+    external: bool = False
 
 
 def bind(connection: Connection, ids: Ids, binding: Binding, requested: Sequence[RequestedNic]) -> list[Nic]:
@@ -175,6 +179,7 @@ def bind(connection: Connection, ids: Ids, binding: Binding, requested: Sequence
             port, fresh = add_port(connection, ids, binding, segment, entry, index)
         elif port.host != binding.host:
             queries.update(connection, Port, port.id, {"host": binding.host})
+            trunks.follow(connection, port.id, host=binding.host, status=port.status)
         nics.append(_nic(connection, segments, port, fresh, entry.tag))
     if any(entry.port_id is not None for entry in requested):
         server_rows.tell_groups(connection, binding.server_id)  # nobody knew them before: they came with the ports
@@ -248,6 +253,7 @@ def attach_port(connection: Connection, binding: Binding, port_id: str, index: i
         "status": "ACTIVE",
     }
     attached = queries.update(connection, Port, port_id, changes)
+    trunks.follow(connection, port_id, host=binding.host, status="ACTIVE")
     assert attached is not None
     return attached
 

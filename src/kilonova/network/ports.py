@@ -17,7 +17,7 @@ from kilonova.model.clock import Ids
 from kilonova.model.context import Caller
 from kilonova.model.errors import Conflict, Forbidden, Invalid
 from kilonova.model.network import Network, Port
-from kilonova.network import quotas, server_rows
+from kilonova.network import quotas, server_rows, trunk_ports
 from kilonova.network.addresses import read_address, read_prefix
 from kilonova.network.allocation import Segment, WantedIp, free_mac
 from kilonova.network.allocation import create_port as insert_port
@@ -27,9 +27,10 @@ from kilonova.network.port_views import PORTS
 from kilonova.network.resource import View, only_admins, owner_of, written
 from kilonova.network.security_groups import GROUPS
 from kilonova.network.service import EmbeddedNetworks
+from kilonova.network.trunk_ports import SUB_PORT
 from kilonova.web.call import Call, Reply
 
-_RESERVED_OWNERS = ("compute:", "network:", "baremetal:")
+_RESERVED_OWNERS = ("compute:", "network:", "baremetal:", "trunk:")
 _OF_NETWORK = "network:"
 _ADMINS = ("binding:host_id", "binding:profile")
 _COLUMNS = {
@@ -199,10 +200,10 @@ def _update(connection: Connection, caller: Caller, port_id: str, body: dict[str
     port = _locked(connection, caller, port_id)
     asked, changes = _asked(body), _kept(body)
     changed = msgspec.structs.replace(port, **changes)
-    if port.binding and any(
+    if (port.binding or port.device_owner == SUB_PORT) and any(
         getattr(port, name) != getattr(changed, name) for name in ("device_id", "device_owner", "mac_address", "host")
     ):
-        raise Conflict(f"Port {port.id} is in use by server {port.device_id}; detach it there.", name="PortInUse")
+        raise Conflict(f"Port {port.id} is in use by {port.device_id}; detach it there.", name="PortInUse")
     if changed.mac_address != port.mac_address and held.mac_taken(connection, port.network_id, changed.mac_address):
         raise Conflict(f"MAC address {changed.mac_address} is in use.", name="MacAddressInUse")
     carried = port_groups.groups_of(connection, [port.id])[port.id]
@@ -265,4 +266,5 @@ def _delete(connection: Connection, caller: Caller, port_id: str) -> None:
             f"Port {port.id} cannot be deleted directly via the port API: has device owner {port.device_owner}.",
             name="ServicePortInUse",
         )
+    trunk_ports.refuse_carried(connection, port)
     held.remove_port(connection, port.id)

@@ -70,10 +70,12 @@ class NetworkService(Protocol):
         wanted: RequestedNic,
         port_id: str,
         *,
+        external: bool,
         admit: Callable[[Connection], Server],
         confirm: Callable[[Connection, Server, Nic], T],
     ) -> T:
         """One more port for the server that ``admit`` returns; ``port_id`` is the new one's id unless one is asked for.
+        ``external``: it may be on an external network, as an administrator asks.
 
         What ``confirm`` makes of it is returned. All is one transaction where the network service is embedded. Raises as
         Nova's ``os-interface`` does.
@@ -90,4 +92,12 @@ class NetworkService(Protocol):
 
     async def remove_group(self, server_id: str, group_id: str) -> None:
         """Take a group off all of a server's ports. Raises ``NotFound`` if none carries it."""
+        ...
+
+    async def add_address(self, server_id: str, network_id: str) -> None:
+        """One address more for a server's port on a network. Raises ``NotFound`` without one, ``Invalid`` if none is left."""
+        ...
+
+    async def remove_address(self, server_id: str, address: str) -> None:
+        """Take an address off a server's port. Raises ``Invalid`` if none has it, or a floating address stands for it."""
         ...

@@ -33,6 +33,7 @@ _EXTENSIONS = {
     "standard-attr-tag": "Tag support for resources with standard attribute",
     "tag-creation": "Tag creation extension",
     "standard-attr-timestamp": "Resource timestamps",
+    "trunk": "Trunk Extension",
     "stateful-security-group": "Stateful security group",
 }
 EXTENSIONS: list[dict[str, Any]] = [
@@ -50,7 +51,6 @@ NOT_OFFERED_LISTS = (
     "subnetpools",
     "address-scopes",
     "address-groups",
-    "trunks",
     "rbac-policies",
     "service-providers",
 )
@@ -71,6 +71,7 @@ def resources_document(base_url: str) -> dict[str, Any]:
         "port",
         "router",
         "floatingip",
+        "trunk",
         "security-group",
         "security-group-rule",
         "extension",

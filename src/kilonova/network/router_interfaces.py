@@ -11,6 +11,7 @@ from kilonova.model.clock import Ids
 from kilonova.model.context import Caller
 from kilonova.model.errors import Conflict, Invalid, NotFound
 from kilonova.model.network import Port, Router, Subnet
+from kilonova.network import trunk_ports
 from kilonova.network.allocation import Segment, WantedIp, create_port
 from kilonova.network.port_views import PORTS
 from kilonova.network.resource import View
@@ -47,6 +48,7 @@ def _take_port(connection: Connection, caller: Caller, router: Router, port_id: 
     port = PORTS.owned(connection, caller, port_id)
     if port.device_id:
         raise Conflict(f"Port {port.id} is already acquired by another device {port.device_id}.", name="PortInUse")
+    trunk_ports.refuse_carried(connection, port)
     subnets = subnets_at(connection, port)
     if not subnets:
         raise Invalid(f"Bad router request: Port {port.id} has no address.", name="BadRequest")

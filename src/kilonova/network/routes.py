@@ -17,6 +17,7 @@ from kilonova.network import (
     subnets,
     tags,
     topology,
+    trunks,
 )
 from kilonova.network.port_views import PORTS
 from kilonova.network.resource import Resource, lists, shows
@@ -73,6 +74,7 @@ def routes() -> list[Route]:
     groups, rules = security_groups, security_group_rules
     quota, auto = "/v2.0/quotas", "/v2.0/auto-allocated-topology/{project_id}"
     router = f"/v2.0/{routers.ROUTERS.plural}/{{id}}"
+    trunk = f"/v2.0/{trunks.TRUNKS.plural}/{{id}}"
     return [
         _row("GET", "/", about.list_versions, "get_versions", NOBODY_NEEDED),
         _row("GET", "/v2.0", about.show_version, "get_versions", NOBODY_NEEDED),
@@ -138,6 +140,22 @@ def routes() -> list[Route]:
             (floating_ips.create_floatingip, schemas.FLOATING_IP_CREATE),
             (floating_ips.update_floatingip, schemas.FLOATING_IP_UPDATE),
             floating_ips.delete_floatingip,
+        ),
+        *_noun(
+            trunks.TRUNKS,
+            (trunks.create_trunk, schemas.TRUNK_CREATE),
+            (trunks.update_trunk, schemas.TRUNK_UPDATE),
+            trunks.delete_trunk,
+        ),
+        _row("GET", f"{trunk}/get_subports", trunks.get_subports, "get_subports", "reader"),
+        _row("PUT", f"{trunk}/add_subports", trunks.add_subports, "add_subports", "member", schemas.SUB_PORTS_ADD),
+        _row(
+            "PUT",
+            f"{trunk}/remove_subports",
+            trunks.remove_subports,
+            "delete_subports",
+            "member",
+            schemas.SUB_PORTS_REMOVE,
         ),
         *(row for resource in tags.TAGGED for row in _tagged(resource)),
         *(

@@ -198,6 +198,21 @@ FLOATING_IP_CREATE = _request(
 )
 FLOATING_IP_UPDATE = _request("floatingip", _FLOATING)
 
+# --- trunks ------------------------------------------------------------------------------------------------
+
+_TAG_NUMBER: Schema = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 4094}, _DIGITS]}
+_SUB_PORT = _object(
+    {"port_id": _ID, "segmentation_type": {"const": "vlan"}, "segmentation_id": _TAG_NUMBER},
+    *("port_id", "segmentation_type", "segmentation_id"),
+)
+_TRUNK: dict[str, Any] = {**_DESCRIBED, "admin_state_up": _BOOLEAN}
+TRUNK_CREATE = _request(
+    "trunk", {**_TRUNK, **_OWNER, "port_id": _ID, "sub_ports": _or_null(_list(_SUB_PORT, 500))}, "port_id"
+)
+TRUNK_UPDATE = _request("trunk", _TRUNK)
+SUB_PORTS_ADD = always(_object({"sub_ports": _list(_SUB_PORT, 500)}, "sub_ports"))
+SUB_PORTS_REMOVE = always(_object({"sub_ports": _list({**_SUB_PORT, "required": ["port_id"]}, 500)}, "sub_ports"))
+
 # --- the rest ----------------------------------------------------------------------------------------------
 
 TAG: Schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^\\u0000,/]*$"}

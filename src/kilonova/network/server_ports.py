@@ -64,7 +64,7 @@ def _segment(connection: Connection, binding: Binding, wanted: RequestedNic) -> 
     network = queries.get(connection, Network, network_id)
     if network is None or not (network.shared or network.external or network.project_id == binding.project_id):
         raise NotFound(f"Network {network_id} could not be found.")
-    if network.external and not network.shared:
+    if network.external and not network.shared and not binding.external:
         raise Forbidden(f"It is not allowed to create an interface on external network {network_id}")
     segment = Segment.lock(connection, network_id)
     if not segment.subnets:

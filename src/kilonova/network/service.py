@@ -7,6 +7,7 @@ transaction. Fails with ``Conflict`` when no address is left, ``NotFound`` for w
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy.engine import Connection
 
 from kilonova.database import addresses as held
@@ -19,7 +20,7 @@ from kilonova.model.errors import Conflict, Forbidden, Invalid, NotFound
 from kilonova.model.guest import Nic
 from kilonova.model.network import Network, Port
 from kilonova.model.server import Server
-from kilonova.network import allocation, server_groups, server_ports
+from kilonova.network import allocation, server_addresses, server_groups, server_ports
 from kilonova.network.addresses import holds, position_of, read_address
 from kilonova.network.default_group import NAME, default_group
 from kilonova.network.protocol import RequestedNic
@@ -93,22 +94,25 @@ class EmbeddedNetworks:
         wanted: RequestedNic,
         port_id: str,
         *,
+        external: bool,
         admit: Callable[[Connection], Server],
         confirm: Callable[[Connection, Server, Nic], T],
     ) -> T:
         """One more port for the server that ``admit`` returns, all in one transaction with what ``confirm`` does."""
-        return await self.database.run(self._attach, wanted, port_id, admit, confirm)
+        return await self.database.run(self._attach, wanted, port_id, external, admit, confirm)
 
     def _attach(
         self,
         connection: Connection,
         wanted: RequestedNic,
         port_id: str,
+        external: bool,
         admit: Callable[[Connection], Server],
         confirm: Callable[[Connection, Server, Nic], T],
     ) -> T:
         server = admit(connection)
         binding = self.binding(server.id, server.project_id, server.host or "")
+        binding = msgspec.structs.replace(binding, external=external)
         nic = server_ports.attach(connection, self.ids, binding, wanted, port_id)
         return confirm(connection, server, nic)
 
@@ -123,6 +127,14 @@ class EmbeddedNetworks:
     async def remove_group(self, server_id: str, group_id: str) -> None:
         """Take a group off all of a server's ports. Raises ``NotFound`` if none carries it."""
         await self.database.run(server_groups.remove, server_id, group_id, self.clock.now())
+
+    async def add_address(self, server_id: str, network_id: str) -> None:
+        """One address more for a server's port on a network. Raises ``NotFound`` without one, ``Invalid`` if none is left."""
+        await self.database.run(server_addresses.add, server_id, network_id, self.clock.now())
+
+    async def remove_address(self, server_id: str, address: str) -> None:
+        """Take an address off a server's port. Raises ``Invalid`` if none has it, or a floating address stands for it."""
+        await self.database.run(server_addresses.remove, server_id, address, self.clock.now())
 
 
 def _bootstrap(connection: Connection, settings: NetworkSettings, project_id: str, now: int) -> None:

@@ -17,11 +17,12 @@ from kilonova.network.schemas import TAG
 from kilonova.network.security_groups import GROUPS
 from kilonova.network.service import EmbeddedNetworks
 from kilonova.network.subnets import SUBNETS
+from kilonova.network.trunks import TRUNKS
 from kilonova.web.call import Call, Reply
 from kilonova.web.routes import Handler
 from kilonova.web.schema import always, validate
 
-TAGGED: tuple[Resource[Any], ...] = (NETWORKS, SUBNETS, PORTS, ROUTERS, FLOATING_IPS, GROUPS)
+TAGGED: tuple[Resource[Any], ...] = (NETWORKS, SUBNETS, PORTS, ROUTERS, FLOATING_IPS, GROUPS, TRUNKS)
 _MOST = 50
 _ONE = always(TAG)
 

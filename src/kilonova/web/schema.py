@@ -62,12 +62,25 @@ def validate(schemas: Schemas, value: Any, version: int, what: str) -> None:
             return
 
 
+_SHOWN = 300
+"""Letters of a value that are repeated to whoever sent it."""
+
+
 def _explain(error: Any, what: str) -> str:
-    path = "/".join(str(part) for part in error.instance_path)
-    message = error.message if len(error.message) <= 400 else error.message[:400] + "…"
-    if not path:
+    """In the form that clients know from Nova: the innermost name, the value if it is a plain one, what is wrong with it."""
+    message = _message(error)
+    if not error.instance_path:
         return f"Invalid input for {what}. {message}"
-    return f"Invalid input for field/attribute {path}. {message}"
+    value = error.instance
+    plain = isinstance(value, str | int | float) and len(str(value)) <= _SHOWN
+    shown = f" Value: {value}." if plain else ""
+    return f"Invalid input for field/attribute {error.instance_path[-1]}.{shown} {message}"
+
+
+def _message(error: Any) -> str:
+    if error.kind.name == "maxLength" and len(error.instance) <= _SHOWN:
+        return f"'{error.instance}' is too long"
+    return str(error.message if len(error.message) <= _SHOWN + 100 else error.message[:_SHOWN] + "…")
 
 
 def query_schema(strict: bool = False, **properties: Schema) -> Schema:

@@ -58,6 +58,7 @@ def _described(operation: Operation) -> dict[str, object]:
 def _judge(recordings: list[Path], *, as_json: bool) -> int:
     calls: Counter[str] = Counter()
     good: Counter[str] = Counter()
+    refusals: Counter[str] = Counter()
     wrong: list[Violation] = []
     for recording in recordings:
         with recording.open() as lines:
@@ -69,10 +70,16 @@ def _judge(recordings: list[Path], *, as_json: bool) -> int:
                 if operation is not None:
                     calls[operation.name] += 1
                     good[operation.name] += entry["status"] < 300
+                    refusals[f"{operation.name} {entry['status']}"] += entry["status"] >= 400
                 wrong += violations
     unknown = [violation for violation in wrong if not violation.known]
     if as_json:
-        document = {"calls": calls, "good": good, "violations": [vars(violation) for violation in unknown]}
+        document = {
+            "calls": calls,
+            "good": good,
+            "refusals": +refusals,
+            "violations": [vars(violation) for violation in unknown],
+        }
         print(json.dumps(document | {"known": len(wrong) - len(unknown)}))
     else:
         _show(calls, wrong, unknown)

@@ -23,11 +23,17 @@ KNOWN = {
         "GET /os-keypairs/{id}",
         "answer",
     ): "names may hold @ since 2.92, but only the schema of the request was widened",
-    ("GET /os-instance_usage_audit_log", "answer"): "hosts_not_run holds host names, the schema says uuids",
-    ("GET /os-instance_usage_audit_log/{id}", "answer"): "hosts_not_run holds host names, the schema says uuids",
     ("PUT /servers/{server_id}/tags/{id}", "status"): "201 for a new tag, 204 for one that was there: set in code",
     ("POST /servers/{id}/action addFloatingIp", "status"): "202: set in code, where the declaration says nothing",
     ("POST /servers/{id}/action removeFloatingIp", "status"): "202: set in code, where the declaration says nothing",
+    (
+        "POST /servers/{id}/action addFixedIp",
+        "status",
+    ): "a locked server is a 409 that the controller does not expect: 500",
+    (
+        "POST /servers/{id}/action removeFixedIp",
+        "status",
+    ): "a locked server is a 409 that the controller does not expect: 500",
     ("POST /os-server-external-events", "status"): "207 if the events were of different luck",
 }
 """Where Nova's own answers do not fit what it says, and why."""

@@ -1,7 +1,5 @@
 """Reads a create request: checks what it names, and makes the rows of its servers and actions (step 2 of the picture)."""
 
-import base64
-import binascii
 import re
 from typing import Any
 
@@ -10,7 +8,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.api.compute import personality
 from kilonova.api.compute.deployment import Deployment
-from kilonova.api.compute.inputs import as_address
+from kilonova.api.compute.inputs import as_address, is_base64
 from kilonova.api.compute.server_metadata import check_quota
 from kilonova.api.compute.submission import action_row
 from kilonova.database import flavors, keypairs, membership, server_groups
@@ -50,6 +48,7 @@ async def read(cloud: Deployment, call: Call) -> Boot:
     body: dict[str, Any] = call.body["server"]
     hints = call.body.get("os:scheduler_hints") or call.body.get("OS-SCH-HNT:scheduler_hints") or {}
     _refuse_what_we_lack(body)
+    check_user_data(body)
     image_id = _image_id(body)
     zone, forced = _zone(call, body)
     zone = zone or (None if forced else cloud.config.scheduler.default_schedule_zone)
@@ -57,7 +56,6 @@ async def read(cloud: Deployment, call: Call) -> Boot:
     flavor, keypair = await cloud.database.run(_named, cloud, call, body, hints, zone, forced)
     image = await find_image(cloud, call, image_id)
     check_fit(flavor, image)
-    check_user_data(body)
     groups = await _groups(cloud, call, body)
     networks = await _networks(cloud, call, body, [group_id for group_id, _ in groups], count)
     return Boot(
@@ -77,6 +75,8 @@ async def read(cloud: Deployment, call: Call) -> Boot:
 
 
 def _refuse_what_we_lack(body: dict[str, Any]) -> None:
+    if body.get("trusted_image_certificates"):
+        raise Invalid("Image certificates are not validated in this cloud.")
     devices = [*body.get("block_device_mapping", []), *body.get("block_device_mapping_v2", [])]
     for device in devices:
         if device.get("source_type") != "image" or device.get("destination_type", "local") != "local":
@@ -182,12 +182,8 @@ def check_fit(flavor: Flavor, image: Image | None) -> None:
 
 def check_user_data(body: dict[str, Any]) -> None:
     """Raise ``Invalid`` unless the user data, if there are any, are base64."""
-    if body.get("user_data") is None:
-        return
-    try:
-        base64.b64decode(body["user_data"], validate=True)
-    except (binascii.Error, ValueError):
-        raise Invalid("Invalid input for field/attribute user_data. It must be base64 encoded.") from None
+    if body.get("user_data") is not None and not is_base64(body["user_data"]):
+        raise Invalid("Invalid input for field/attribute user_data. It must be base64 encoded.")
 
 
 async def _groups(cloud: Deployment, call: Call, body: dict[str, Any]) -> list[tuple[str, str]]:

@@ -24,10 +24,14 @@ _NO_SERVERS = {"nova-api", "nova-osapi_compute", "nova-metadata"}  # what answer
 
 
 async def index(cloud: Deployment, call: Call) -> Reply:
-    """Every service that is switched on, by its host; those of one zone, if it is named."""
+    """Every service that is switched on, by its host; those of one zone, if it is named.
+
+    Hosts of servers come first: clients take the first of the list for one.
+    """
     wanted = call.first("zone")
     found = []
-    for service in await cloud.database.run(membership.list_services):
+    services = await cloud.database.run(membership.list_services)
+    for service in sorted(services, key=lambda service: service.binary != _COMPUTE):
         zone = service.zone if service.binary == _COMPUTE else CONTROL_ZONE
         if service.disabled or service.binary in _NO_SERVERS or (wanted and wanted != zone):
             continue

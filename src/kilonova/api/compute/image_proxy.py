@@ -3,7 +3,7 @@
 from typing import Any
 
 from kilonova.api.compute.deployment import Deployment
-from kilonova.api.compute.inputs import as_bool, as_int, document, query_object
+from kilonova.api.compute.inputs import LARGEST, as_bool, document, query_object
 from kilonova.api.compute.links import resource_links
 from kilonova.api.compute.server_metadata import check_quota
 from kilonova.api.compute.server_schemas import METADATA
@@ -22,6 +22,7 @@ _IMAGES_UNTIL = 35
 _METADATA_UNTIL = 38
 _STATUSES = {"active": "ACTIVE", "queued": "SAVING", "saving": "SAVING", "killed": "ERROR"}
 _PROGRESS = {"queued": 25, "saving": 50, "active": 100}
+_DIGITS = 18  # of a number that a database compares at all
 _COLUMNS = {"name": "name", "minRam": "min_memory_mb", "minDisk": "min_disk_gb"}
 _PROPERTIES = {"server": "instance_uuid", "type": "image_type"}
 
@@ -55,7 +56,10 @@ async def _page(cloud: Deployment, call: Call) -> tuple[list[StoredImage], dict[
     properties: Items = {}
     for key, values in call.query.items():
         if key in ("minRam", "minDisk"):
-            equal[_COLUMNS[key]] = _number(values[-1], key)
+            number = _number(values[-1], key)
+            if number > LARGEST:
+                return [], {}  # no image has that much
+            equal[_COLUMNS[key]] = number
         elif key in _COLUMNS:
             equal[_COLUMNS[key]] = values[-1]
         elif key == "status":
@@ -78,9 +82,9 @@ async def _page(cloud: Deployment, call: Call) -> tuple[list[StoredImage], dict[
 
 
 def _number(text: str, field: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 10):
-        raise Invalid(f"Invalid input for query parameters {field}. '{text[:64]}' is not a number.")
-    return as_int(text, field, 0)
+    if not (text.isascii() and text.isdigit()):
+        raise Invalid(f"{field} filters by a number, and '{text[:64]}' is none.")
+    return int(text[:_DIGITS])
 
 
 async def show(cloud: Deployment, call: Call) -> Reply:

@@ -1,5 +1,6 @@
 """Pieces of schemas that many resources share, and the values behind what Compute accepts in several spellings."""
 
+import base64
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -57,6 +58,15 @@ def queries(strict_since: int, properties: Mapping[str, Schema] | None = None) -
 def as_address(value: str | None) -> str | None:
     """An address that the schema let pass, in the one way of writing that is compared and shown; None for no address."""
     return str(ipaddress.ip_address(value)) if value else None
+
+
+def is_base64(text: str) -> bool:
+    """Whether it is what Nova takes for base64: letters of other alphabets, such as line breaks, stand for nothing."""
+    try:
+        base64.b64decode(text)
+    except ValueError:
+        return False
+    return "\x00" not in text  # no database could keep it
 
 
 def as_bool(value: Any) -> bool:

@@ -103,6 +103,7 @@ async def create(cloud: Deployment, call: Call) -> Reply:
     server, outgoing = await cloud.networks.attach(
         wanted,
         port_id,
+        external=call.caller.is_admin,
         admit=partial(_admit, cloud=cloud, call=call, port_id=port_id),
         confirm=partial(_confirm, call=call, tag=wanted.tag),
     )

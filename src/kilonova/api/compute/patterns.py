@@ -21,20 +21,19 @@ _REFUSED = re.compile(r"\(\?|\)[*+?{]|[*+?}][*+]|(?:\}|[*+?]\?)\?")
 def read_pattern(text: str, field: str) -> str:
     """The pattern without what changes nothing in a search. Raises ``Invalid`` for nonsense and for what may take for ever."""
     if len(text) > LONGEST:
-        raise Invalid(f"Invalid input for field/attribute {field}. It has more than {LONGEST} letters.")
+        raise Invalid(f"The pattern of {field} has more than {LONGEST} letters.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # about sets inside sets, which Python may have one day
             re.compile(text)
     except (re.error, OverflowError, RecursionError):
-        raise Invalid(f"Invalid input for field/attribute {field}. It is not a regular expression.") from None
+        raise Invalid(f"The pattern of {field} is not a regular expression.") from None
     pattern = re.sub(r"^\^?(?:\.\*)+(?![?+{])", "", text)
     skeleton = _LITERALS.sub("x", pattern)
     repeats = _REPEAT.findall(skeleton)
     braces = skeleton.count("{") - sum("{" in repeat for repeat in repeats)
     if _REFUSED.search(skeleton) or braces or len(repeats) > REPEATS:
         raise Invalid(
-            f"Invalid input for field/attribute {field}. The pattern is too complex: "
-            f"at most {REPEATS} repetitions, and none of a group."
+            f"The pattern of {field} is too complex: at most {REPEATS} repetitions are taken, and none of a group."
         )
     return pattern

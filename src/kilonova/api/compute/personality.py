@@ -4,13 +4,12 @@ They reach the guest on its config drive, as everything does that it learns abou
 may be are limits of the project, counted nowhere: each request is held against them by itself.
 """
 
-import base64
-import binascii
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
+from kilonova.api.compute.inputs import is_base64
 from kilonova.api.compute.quota_names import defaults
 from kilonova.database import ledger
 from kilonova.model.errors import Forbidden, Invalid
@@ -35,10 +34,8 @@ def files(body: dict[str, Any]) -> list[dict[str, str]]:
             raise Invalid("Bad personality format: a path and contents are needed.")
         if "\0" in file["path"]:
             raise Invalid("Bad personality format: a path holds a NUL character.")
-        try:
-            base64.b64decode("".join(file["contents"].split()), validate=True)
-        except (binascii.Error, ValueError):
-            raise Invalid("Invalid input for field/attribute contents. It must be base64 encoded.") from None
+        if not is_base64(file["contents"]):
+            raise Invalid("Invalid input for field/attribute contents. It must be base64 encoded.")
     return asked
 
 

@@ -12,7 +12,7 @@ from kilonova.api.compute.inputs import BOOLEAN, as_bool, as_int, document, numb
 from kilonova.api.compute.quota_names import defaults, of_classes, of_sets
 from kilonova.api.compute.rules import OTHER_QUOTAS
 from kilonova.database import ledger, user_quotas
-from kilonova.database.quotas import DEFAULT_CLASS, clear_limits, set_limits
+from kilonova.database.quotas import DEFAULT_CLASS, clear_limits, of_class, set_class, set_limits
 from kilonova.model.errors import Forbidden, Invalid
 from kilonova.web.call import Call, Reply
 from kilonova.web.policy import ANY
@@ -23,6 +23,7 @@ _RULE = "os_compute_api:os-quota-sets"
 _CLASS_RULE = "os_compute_api:os-quota-class-sets"
 _CLASS = "default"
 _LONGEST_ID = 64
+_LONGEST_NAME = 255
 
 
 async def show(cloud: Deployment, call: Call) -> Reply:
@@ -66,18 +67,34 @@ async def delete(cloud: Deployment, call: Call) -> Reply:
 
 
 async def show_class(cloud: Deployment, call: Call) -> Reply:
-    """The defaults; every class but ``default`` is a name for them."""
-    limits = await cloud.database.run(ledger.limits, DEFAULT_CLASS, defaults(cloud.config.quota))
+    """The defaults, and over them what was set for the class."""
+    limits = await cloud.database.run(_of_class, call.params["id"], defaults(cloud.config.quota))
     return Reply(200, {"quota_class_set": {"id": call.params["id"], **_pick(limits, of_classes(call.version))}})
 
 
 async def update_class(cloud: Deployment, call: Call) -> Reply:
-    """Change the defaults of all projects."""
-    if call.params["id"] != _CLASS:
-        raise Invalid("There is only one quota class, default.")
+    """Change the defaults of all projects by the class ``default``; any other class is kept, and concerns no project."""
+    name = call.params["id"]
+    if len(name) > _LONGEST_NAME:
+        raise Invalid(f"quota_class_name has {len(name)} characters, more than {_LONGEST_NAME}.")
     amounts = _amounts(call.body["quota_class_set"])
-    limits = await cloud.database.run(_change, DEFAULT_CLASS, None, amounts, True, defaults(cloud.config.quota))
+    limits = await cloud.database.run(_change_class, name, amounts, defaults(cloud.config.quota))
     return Reply(200, {"quota_class_set": _pick(limits, of_classes(call.version))})
+
+
+def _of_class(connection: Connection, name: str, usual: dict[str, int]) -> dict[str, int]:
+    limits = ledger.limits(connection, DEFAULT_CLASS, usual)
+    return limits if name == _CLASS else limits | of_class(connection, name)
+
+
+def _change_class(
+    connection: Connection, name: str, amounts: dict[str, int], usual: dict[str, int]
+) -> dict[str, int]:
+    if name == _CLASS:
+        set_limits(connection, DEFAULT_CLASS, amounts)
+    else:
+        set_class(connection, name, amounts)
+    return _of_class(connection, name, usual)
 
 
 def _readable(call: Call, what: str) -> str:

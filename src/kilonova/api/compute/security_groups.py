@@ -4,10 +4,10 @@ import ipaddress
 from typing import Any
 
 from kilonova.api.compute.deployment import Deployment
-from kilonova.api.compute.inputs import as_int, query_object
+from kilonova.api.compute.inputs import query_object
 from kilonova.api.compute.network_proxy import UNTIL, networks_of
 from kilonova.api.compute.security_group_views import Group, group_view, named_sources, rule_view
-from kilonova.api.paging import page
+from kilonova.api.paging import offset, page
 from kilonova.model.errors import Conflict, Invalid, NotFound, QuotaExceeded
 from kilonova.network.inside import ask
 from kilonova.web.call import Call, Reply
@@ -47,10 +47,10 @@ async def _group(cloud: Deployment, call: Call, group_id: str) -> Group:
 async def index(cloud: Deployment, call: Call) -> Reply:
     """Those of the project; with ``all_tenants`` an administrator's list of all."""
     limit, _ = page(call, cloud.config.api.max_limit)
-    offset = as_int(call.first("offset") or 0, "offset", 0)
+    begin = offset(call)
     everybody = call.caller.is_admin and "all_tenants" in call.query
     asked = {} if everybody else {"project_id": [call.project_id]}
-    found = (await _groups(cloud, call, **asked))[offset : offset + limit]
+    found = (await _groups(cloud, call, **asked))[begin : begin + limit]
     sources = await _sources(cloud, call, found)
     return Reply(200, {"security_groups": _sorted(found, sources)})
 

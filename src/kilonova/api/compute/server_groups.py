@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
-from kilonova.api.compute.inputs import PRINTABLE_NAME, as_int, document, queries
+from kilonova.api.compute.inputs import PRINTABLE_NAME, document, queries
 from kilonova.api.compute.rules import ALL_SERVER_GROUPS
-from kilonova.api.paging import page
+from kilonova.api.paging import offset, page
 from kilonova.database import server_groups
 from kilonova.model.errors import Invalid
 from kilonova.model.placement import GroupPolicy, ServerGroup
@@ -29,8 +29,7 @@ async def index(cloud: Deployment, call: Call) -> Reply:
     """Those of the caller's project; with ``all_projects`` an administrator's list of all."""
     everybody = "all_projects" in call.query and call.allows(ALL_SERVER_GROUPS)
     limit, _ = page(call, cloud.config.api.max_limit)
-    offset = as_int(call.first("offset") or 0, "offset", 0)
-    found, members = await cloud.database.run(_page, None if everybody else call.project_id, limit, offset)
+    found, members = await cloud.database.run(_page, None if everybody else call.project_id, limit, offset(call))
     return Reply(200, {"server_groups": [_view(call, group, members) for group in found]})
 
 

@@ -227,3 +227,38 @@ def create_network_tables() -> None:
     )
     op.create_index("ix_subnets_network", "subnets", ["network_id"], unique=False)
     op.create_index("ix_subnets_project", "subnets", ["project_id"], unique=False)
+    op.create_table(
+        "trunks",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("project_id", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("port_id", sa.String(length=64), nullable=False),
+        sa.Column("admin_state_up", sa.Boolean(), nullable=False),
+        sa.Column("description", LongText, nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_trunks")),
+        sa.UniqueConstraint("port_id", name=op.f("uq_trunks_port_id")),
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+        mysql_engine="InnoDB",
+    )
+    op.create_index("ix_trunks_project", "trunks", ["project_id"], unique=False)
+    op.create_table(
+        "trunk_subports",
+        sa.Column("port_id", sa.String(length=64), nullable=False),
+        sa.Column("trunk_id", sa.String(length=64), nullable=False),
+        sa.Column("segmentation_type", sa.String(length=16), nullable=False),
+        sa.Column("segmentation_id", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("port_id", name=op.f("pk_trunk_subports")),
+        sa.UniqueConstraint(
+            "trunk_id",
+            "segmentation_type",
+            "segmentation_id",
+            name=op.f("uq_trunk_subports_trunk_id_segmentation_type_segmentation_id"),
+        ),
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+        mysql_engine="InnoDB",
+    )

@@ -115,6 +115,13 @@ def create_resource_tables() -> None:
         sa.Column("password", LongText, nullable=False),
         sa.PrimaryKeyConstraint("server_id", name=op.f("pk_server_passwords")),
     )
+    _table(
+        "quota_classes",
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("resource", sa.String(length=64), nullable=False),
+        sa.Column("hard_limit", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", "resource", name=op.f("pk_quota_classes")),
+    )
 
 
 def _table(name: str, *columns: sa.schema.SchemaItem) -> None:

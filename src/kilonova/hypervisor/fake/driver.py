@@ -35,6 +35,7 @@ from kilonova.model.guest import (
 FEATURES = [
     *("config-drive", "console-output", "soft-shutdown", "resize", "migrate", "live_migrate", "resize_in_place"),
     *("pause", "suspend", "set_password", "nmi", "rescue"),
+    *("graphical-console", "serial-console", "spice-console", "mks-console"),
 ]
 
 _SAID = {"nmi": "non-maskable interrupt", "set_password": "the administrator's password was changed"}

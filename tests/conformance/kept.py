@@ -1,0 +1,61 @@
+"""What a run leaves in its directory, so that reports can be made of several: whatever is long can run by itself."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.conformance.judged_cloud import ROOT
+from tests.conformance.outcomes import Outcome
+
+_FILE = "results.json"
+
+Suites = list[tuple[str, list[Outcome]]]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One run's results. ``made_by`` are the command lines, ``sources`` what was judged, ``recordings`` the calls."""
+
+    made_by: list[str]
+    sources: set[str]
+    recordings: list[Path]
+    suites: Suites = field(default_factory=list)
+    shapes: int = 0
+
+
+def fingerprint(root: Path = ROOT) -> str:
+    """The first letters of a SHA-256 over everything below ``src``, by which it is known again."""
+    digest = hashlib.sha256()
+    for file in sorted((root / "src").rglob("*.py")):
+        content = file.read_bytes()
+        digest.update(f"{file.relative_to(root)} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:12]
+
+
+def keep(directory: Path, made_by: str, recordings: Sequence[str], suites: Suites, shapes: int = 0) -> None:
+    """Write a run's results; ``recordings`` are files below its directory."""
+    document = {
+        "made_by": made_by,
+        "source": fingerprint(),
+        "recordings": list(recordings),
+        "suites": [(title, [vars(outcome) for outcome in outcomes]) for title, outcomes in suites],
+        "shapes": shapes,
+    }
+    (directory / _FILE).write_text(json.dumps(document))
+
+
+def read(directories: Sequence[Path]) -> Kept:
+    """The results of several runs as one. Of a suite that ran twice the later run counts."""
+    made_by, sources, recordings, shapes = [], set(), [], 0
+    suites: dict[str, list[Outcome]] = {}
+    for directory in directories:
+        document = json.loads((directory / _FILE).read_text())
+        made_by.append(document["made_by"])
+        sources.add(document["source"])
+        recordings += [directory / name for name in document["recordings"]]
+        shapes += document["shapes"]
+        for title, outcomes in document["suites"]:
+            suites[title] = [Outcome(**outcome) for outcome in outcomes]
+    return Kept(made_by=made_by, sources=sources, recordings=recordings, suites=list(suites.items()), shapes=shapes)
