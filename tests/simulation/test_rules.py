@@ -209,6 +209,25 @@ async def test_the_zone_of_those_who_name_none(tmp_path: Path) -> None:
         assert await lands(client, availability_zone="nova") == "host1"
 
 
+async def test_a_server_keeps_the_zone_it_asked_for_when_it_moves(world: World, client: Client) -> None:
+    await aggregate(client, "host1", availability_zone="east")
+    pinned = await client.boot(availability_zone="east")
+    free = await client.boot()
+    await client.until(pinned, "ACTIVE")
+    home = (await client.until(free, "ACTIVE"))["OS-EXT-SRV-ATTR:host"]
+    for server_id in (pinned, free):
+        answer = await client("POST", f"/servers/{server_id}/action", {"migrate": None}, token="admin")
+        assert answer.status_code == 202, answer.text
+    assert (await client.until(free, "VERIFY_RESIZE"))["OS-EXT-SRV-ATTR:host"] != home
+    stayed = await client.until(pinned, "ACTIVE")
+    assert stayed["OS-EXT-SRV-ATTR:host"] == "host1"
+    actions = (await client("GET", f"/servers/{pinned}/os-instance-actions")).json()["instanceActions"]
+    (moved,) = [action for action in actions if action["action"] == "migrate"]
+    path = f"/servers/{pinned}/os-instance-actions/{moved['request_id']}"
+    told = (await client("GET", path, token="admin")).json()["instanceAction"]
+    assert "AvailabilityZoneFilter dropped 1" in str(told), told
+
+
 async def test_amounts_that_a_flavor_claims_otherwise(world: World, client: Client) -> None:
     specs = {"resources__VCPU": "3", "resources__DISK_GB": "0", "resources__MEMORY_MB": "lots"}
     odd = await flavor(client, "odd", **specs)
