@@ -159,6 +159,15 @@ class SchedulerConfig(Section):
     aggregate_image_properties_isolation_separator: str = Field(
         ".", description="AggregateImagePropertiesIsolation: what stands behind the namespace."
     )
+    metrics_weight_setting: dict[str, float] = Field(
+        {}, description="MetricsWeigher, MetricsFilter: metrics of hosts and what each counts."
+    )
+    metrics_weight_of_unavailable: float = Field(
+        -10_000.0, description="MetricsWeigher: the weight of a host that lacks one of the metrics."
+    )
+    image_props_weight_setting: dict[str, float] = Field(
+        {}, description="ImagePropertiesWeigher: properties and what each counts; none: all count alike."
+    )
     placement_aggregate_required_for_tenants: bool = Field(
         False, description="TenantAggregatesFilter: projects without an aggregate of their own get no host."
     )
@@ -183,6 +192,9 @@ class ComputeConfig(Section):
     memory_ratio: float = Field(1.0, gt=0, description="Virtual memory per real memory.")
     disk_ratio: float = Field(1.0, gt=0, description="Virtual disk per real disk.")
     reserved_memory_mb: int = Field(512, ge=0, description="Memory kept for the host itself.")
+    monitors: list[Literal["cpu.virt_driver"]] = Field(
+        [], description="What is measured for MetricsFilter and MetricsWeigher and sent with each heartbeat."
+    )
     shutdown_grace: float = Field(15.0, ge=0, description="Seconds a guest gets to shut down by itself.")
     resume_guests: bool = Field(True, description="At start, run the guests again that `kilonova stop` shut down.")
     accelerator: Literal["auto", "kvm", "tcg"] = Field("auto", description="auto: KVM where a probe guest boots.")

@@ -1,13 +1,17 @@
 """Decisions are kept: those whose claim was lost as well, and none for longer than they are to be."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import Connection
 
 from kilonova.database.decisions import DecisionListing, listing, purge, record
 from kilonova.database.flavors import seed_flavors
+from kilonova.database.placing import Outcome, Placement
 from kilonova.model.decision import DecisionRecord, KeptDecision
 from tests.simulation.world import Client, World
 
@@ -59,6 +63,24 @@ async def test_a_failure_after_lost_claims_keeps_them_too(world: World, client: 
     assert (failed.outcome, failed.host, lost.outcome) == ("failed", None, "lost")
     assert "2 hosts that could take it are out of service now." in fault["message"]
     assert failed.details["nearest"][0]["have"] == ["disabled: new disks"]
+
+
+async def test_claims_lost_again_and_again_are_kept_though_no_decision_held_yet(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(connection: Connection, placements: Sequence[Placement], **more: Any) -> list[Outcome]:
+        return [Outcome.LOST] * len(placements)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("kilonova.scheduler.service.place_all", lose)
+        server = await client.boot()
+        async with asyncio.timeout(60):
+            while not await kept(world, server_id=server):
+                await asyncio.sleep(0.1)
+    await client.until(server, "ACTIVE")  # the sweep asked again
+    newest, *others = await kept(world, server_id=server)
+    assert newest.outcome == "placed"
+    assert len(others) % 20 == 0 and {one.outcome for one in others} == {"lost"}
 
 
 async def test_since_when_a_host_is_down_is_told(world: World, client: Client) -> None:

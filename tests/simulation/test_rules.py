@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kilonova.compute.monitors import CpuMonitor
 from kilonova.config import SchedulerConfig
 from kilonova.database.flavors import seed_flavors
 from kilonova.database.tables import hosts
@@ -208,6 +209,25 @@ async def test_the_zone_of_those_who_name_none(tmp_path: Path) -> None:
         assert await lands(client, availability_zone="nova") == "host1"
 
 
+async def test_a_server_keeps_the_zone_it_asked_for_when_it_moves(world: World, client: Client) -> None:
+    await aggregate(client, "host1", availability_zone="east")
+    pinned = await client.boot(availability_zone="east")
+    free = await client.boot()
+    await client.until(pinned, "ACTIVE")
+    home = (await client.until(free, "ACTIVE"))["OS-EXT-SRV-ATTR:host"]
+    for server_id in (pinned, free):
+        answer = await client("POST", f"/servers/{server_id}/action", {"migrate": None}, token="admin")
+        assert answer.status_code == 202, answer.text
+    assert (await client.until(free, "VERIFY_RESIZE"))["OS-EXT-SRV-ATTR:host"] != home
+    stayed = await client.until(pinned, "ACTIVE")
+    assert stayed["OS-EXT-SRV-ATTR:host"] == "host1"
+    actions = (await client("GET", f"/servers/{pinned}/os-instance-actions")).json()["instanceActions"]
+    (moved,) = [action for action in actions if action["action"] == "migrate"]
+    path = f"/servers/{pinned}/os-instance-actions/{moved['request_id']}"
+    told = (await client("GET", path, token="admin")).json()["instanceAction"]
+    assert "AvailabilityZoneFilter dropped 1" in str(told), told
+
+
 async def test_amounts_that_a_flavor_claims_otherwise(world: World, client: Client) -> None:
     specs = {"resources__VCPU": "3", "resources__DISK_GB": "0", "resources__MEMORY_MB": "lots"}
     odd = await flavor(client, "odd", **specs)
@@ -222,6 +242,48 @@ async def test_amounts_that_a_flavor_claims_otherwise(world: World, client: Clie
     assert (await lands(client, flavorRef=huge)).startswith("host")  # no amounts: they are longer than any
     many = await flavor(client, "many", resources1__VCPU="2147483647", resources2__VCPU="2147483647")
     assert "CapacityFilter dropped 2" in await lands(client, flavorRef=many)
+
+
+async def test_images_of_the_same_kind_keep_together(tmp_path: Path) -> None:
+    weighers = {"ImagePropertiesWeigher": 1.0}
+    async with cloud(tmp_path, weighers=weighers) as client:
+        windows = image(client, os_distro="windows")
+        debian = image(client, os_distro="debian")
+        assert await lands(client, imageRef=windows, host="host1", token="admin") == "host1"
+        assert await lands(client, imageRef=debian, host="host2", token="admin") == "host2"
+        await client.world.clock.sleep(client.world.config.scheduler.refresh * 2)
+        for _ in range(3):
+            assert await lands(client, imageRef=windows) == "host1"
+            assert await lands(client, imageRef=debian) == "host2"
+
+
+async def test_metrics_come_with_the_heartbeats(tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "filters": [*DEFAULTS, "MetricsFilter"],
+        "metrics_weight_setting": {"heat": -1.0},
+        "weighers": {"MetricsWeigher": 1.0},
+    }
+    async with cloud(tmp_path, **options) as client:
+        world = client.world
+        assert "MetricsFilter dropped 2" in await lands(client)
+        monitors = {name: Thermometer(heat) for name, heat in (("host1", 40.0), ("host2", 30.0))}
+        for name, monitor in monitors.items():
+            world.agents[name]._monitors = [monitor]
+        await world.clock.sleep(2 * world.config.membership.heartbeat + 2 * world.config.scheduler.refresh)
+        assert await lands(client) == "host2"
+        monitors["host1"].heat = 20.0
+        await world.clock.sleep(2 * world.config.membership.heartbeat + 2 * world.config.scheduler.refresh)
+        assert await lands(client) == "host1"
+
+
+class Thermometer(CpuMonitor):
+    """A monitor of another make."""
+
+    def __init__(self, heat: float) -> None:
+        self.heat = heat
+
+    def measure(self) -> dict[str, float]:
+        return {"heat": self.heat}
 
 
 @pytest.mark.parametrize("filters", [["NoFilter"], ["ComputeFilter", "json"]])

@@ -93,7 +93,11 @@ def test_without_a_property_of_the_image_or_an_extra_spec() -> None:
     assert offered(explained([Box()], arm))["property"] == ["hw_architecture"]
     fast = request(flavor("fast", extra_specs={"capabilities:gpu": "yes", "capabilities:fpga": "yes"}))
     found = [near for near in explained([Box()], fast) if near.change == "extra_spec"]
-    assert [near.text for near in found] == ["It would fit without its extra specs."]  # either alone would not do
+    assert [near.text for near in found] == [  # either alone would not do
+        "It would fit with a flavor without capabilities:gpu=yes and capabilities:fpga=yes."
+    ]
+    many = request(BIG, properties={f"p{number}": "v" for number in range(100)} | {"hw_architecture": "aarch64"})
+    assert offered(explained([Box()], many))["property"] == ["hw_architecture"]
 
 
 def test_two_wishes_at_once_and_a_wish_and_a_flavor() -> None:

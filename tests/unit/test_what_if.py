@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
@@ -16,8 +17,9 @@ from kilonova.database.host_columns import Reading, read
 from kilonova.database.tables import allocations, hosts, metadata, services
 from kilonova.model.aggregate import Aggregate
 from kilonova.model.clock import SystemClock
-from kilonova.model.errors import Invalid
+from kilonova.model.errors import Invalid, Unavailable
 from kilonova.model.flavor import Flavor
+from kilonova.model.inventory import Inventory
 from kilonova.model.placement import GroupPolicy, Neighbours, ServerGroup
 from kilonova.model.what_if import NewHosts, Question
 from kilonova.scheduler.decider import Batch, Decider
@@ -205,6 +207,33 @@ def test_as_many_creates_succeed_as_was_said_and_the_next_one_fails(
     assert not database.now(create, size, zone, told["fits"])
 
 
+async def test_a_look_that_is_not_of_one_moment_is_not_trusted(
+    database: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.now(write, [Box(), Box()])
+    torn = [True, True]
+
+    def torn_read(connection: sa.Connection, **more: Any) -> Reading:
+        found = read(connection, **more)
+        return msgspec.structs.replace(found, usage=list(found.usage)[:1]) if torn and torn.pop() else found
+
+    monkeypatch.setattr("kilonova.scheduler.planner.read", torn_read)
+    planner = Planner(
+        database,  # type: ignore[arg-type]
+        SystemClock(),
+        Random(3),
+        scheduler=SchedulerConfig(),
+        membership=MembershipConfig(),
+    )
+    question = Question(
+        project_id="p", user_id="u", flavor={"name": "f", "vcpus": 4, "memory_mb": 64, "disk_gb": 1}, count=9
+    )
+    assert (await planner.answer(question))["servers"]["fits"] == 4
+    torn += [True, True, True]
+    with pytest.raises(Unavailable):
+        await planner.answer(question)
+
+
 # --- hosts that are imagined -----------------------------------------------------------------------------------
 
 
@@ -231,6 +260,21 @@ def test_new_hosts_are_empty_and_like_the_one_that_is_named() -> None:
     sized, _ = with_more(known, NewHosts(count=1, vcpus=64, memory_mb=1, disk_gb=7))
     grown = fleet_of(sized).view
     assert [int(free[2]) for free in (grown.vcpus_free, grown.memory_free, grown.disk_free)] == [64, 1, 7]
+
+
+def test_new_hosts_have_the_traits_and_the_custom_resources_of_the_one_they_are_like() -> None:
+    stock = {"CUSTOM_GPU": Inventory(total=4, capacity=4, used=3)}
+    known = msgspec.structs.replace(reading([Box(), Box()]), traits={"box2": ["CUSTOM_FAST"]}, custom={"box2": stock})
+    imagined, _ = with_more(known, NewHosts(count=1, like="box2"))
+    view = fleet_of(imagined).view
+    assert "CUSTOM_FAST" in view.traits(2) and "CUSTOM_FAST" not in view.traits(0)
+    assert [view.custom(row).get("CUSTOM_GPU") for row in range(3)] == [
+        None,
+        stock["CUSTOM_GPU"],
+        Inventory(total=4, capacity=4, used=0),
+    ]
+    size = flavor("gpu", extra_specs={"resources:CUSTOM_GPU": "2"})
+    assert fill(decider_of(imagined), Wanted(request=request(size), neighbours=None))["fits"] == 2
 
 
 def test_hosts_that_are_gone_or_closed() -> None:

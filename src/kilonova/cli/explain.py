@@ -39,7 +39,7 @@ def find(cloud: Cloud, what: str, *, every: bool) -> tuple[dict[str, str], list[
     found = _decisions(cloud, server["id"], _MOST if every else _PAGE)
     if not found:
         raise NotFound(
-            f"no decision on server {what} is kept; the option scheduler.keep_decisions_days tells for how long"
+            f"no decision on server {what} is kept: it is not decided yet, or too long ago (scheduler.keep_decisions_days)"
         )
     if not every:
         found = [one for one in found if one["request_id"] == found[0]["request_id"]]
@@ -84,7 +84,7 @@ def draw(console: "Console", name: str, decision: dict[str, Any]) -> None:
     draw_reasons(console, decision)
     if decision["outcome"] != "failed":
         where = f"{decision['host']} in zone" if decision.get("host") else "a host in zone"
-        lost = ", which others had taken meanwhile" if decision["outcome"] == "lost" else ""
+        lost = ", which had changed meanwhile" if decision["outcome"] == "lost" else ""
         _line(console, "chosen", f"{where} {decision['zone']}{lost}")
 
 
@@ -141,7 +141,8 @@ def nearest(near: dict[str, Any]) -> str:
 def _asked(asked: dict[str, Any]) -> str:
     sizes = [f"{asked[key]} {unit}" for key, unit in _UNITS.items() if key in asked]
     sizes = [size.replace("1 cores", "1 core") if size.startswith("1 ") else size for size in sizes]
-    parts = [", ".join(sizes)]
+    sizes += [f"{amount} {name}" for name, amount in asked.get("resources", {}).items()]
+    parts = [f"{asked['flavor']} ({', '.join(sizes)})" if "flavor" in asked else ", ".join(sizes)]
     if zone := asked.get("availability_zone"):
         parts.append(f"zone {zone}")
     if host := asked.get("requested_host"):

@@ -76,6 +76,7 @@ class Hosts:
             incarnation=report.incarnation,
             uuid=self._ids.uuid(),
             now=now,
+            metrics=report.metrics,
         )
         if report.resources is not None:
             membership.describe_host(

@@ -19,6 +19,7 @@ from kilonova.database.tables import (
     host_inventories,
     host_traits,
     hosts,
+    servers,
     services,
 )
 from kilonova.model.aggregate import Aggregate
@@ -77,6 +78,16 @@ _BUSY_WITH_DISKS = (  # both hosts of a move count
     .group_by(allocations.c.host)
 )
 _FAILING = sa.select(_h.host, _h.failed_builds).where(_h.failed_builds > 0)
+_METRICS = sa.select(_s.host, _s.metrics).where(_s.binary == "nova-compute", _s.metrics.is_not(None))
+_PLACED = sa.and_(servers.c.host.is_not(None), servers.c.image_id.is_not(None), servers.c.deleted_at.is_(None))
+_IMAGES = (
+    sa.select(servers.c.host, servers.c.image_id, sa.func.count())
+    .where(_PLACED)
+    .group_by(servers.c.host, servers.c.image_id)
+)
+_IMAGE_RECORDS = sa.select(servers.c.image_id, servers.c.image).where(
+    servers.c.seq.in_(sa.select(sa.func.min(servers.c.seq)).where(_PLACED).group_by(servers.c.image_id))
+)
 _ON_DEMAND = {"io_ops": _BUSY_WITH_DISKS, "failed_builds": _FAILING}
 _MEMBERSHIPS = sa.select(sa.func.count(aggregate_hosts.c.host))
 
@@ -93,7 +104,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """One look. ``usage`` rows are (id, vcpus, memory_mb, disk_gb, servers), all hosts, by id; ``facts`` those of hosts that
     are new or were described anew; ``aggregates`` None if they are as they were at the mark that was given. ``on_demand``:
     counts by host of each column that was asked for; hosts with none are missing. ``traits``: what operators said of the hosts
-    in ``facts``; ``custom``: what they added to any host, by class. ``at`` is the moment of the look."""
+    in ``facts``; ``custom``: what they added to any host, by class. ``at`` is the moment of the look.
+    Also on demand: ``metrics`` by host and name; ``images``, how many servers were made of each, by host; their properties."""
 
     at: int
     usage: Sequence[Sequence[int]]
@@ -102,6 +114,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     aggregates: list[Aggregate] | None
     aggregates_mark: tuple[int, ...]
     on_demand: Mapping[str, Mapping[str, int]] = {}
+    metrics: Mapping[str, Mapping[str, float]] = {}
+    images: Mapping[str, Mapping[str, int]] = {}
+    image_properties: Mapping[str, Mapping[str, str]] = {}
     traits: Mapping[str, Collection[str]] = {}
     custom: Mapping[str, Mapping[str, Inventory]] = {}
 
@@ -120,6 +135,7 @@ def read(
     not heard of after ``heard_since`` is down. ``on_demand``: columns that only some rules need."""
     mark = _mark(connection)
     changed = {"since": since, "beyond": beyond}
+    with_images = "images" in on_demand
     return Reading(
         at=now,
         usage=connection.execute(_USAGE).all(),
@@ -129,12 +145,26 @@ def read(
         unfit=[_unfit(row, heard_since) for row in connection.execute(_UNFIT, {"heard_since": heard_since})],
         aggregates=None if mark == aggregates_mark else aggregate_rows.listing(connection),
         aggregates_mark=mark,
+        metrics={row.host: row.metrics for row in connection.execute(_METRICS)} if "metrics" in on_demand else {},
+        images=_images(connection) if with_images else {},
+        image_properties=_image_properties(connection) if with_images else {},
         on_demand={
             name: {host: int(count) for host, count in connection.execute(query)}
             for name, query in _ON_DEMAND.items()
             if name in on_demand
         },
     )
+
+
+def _images(connection: Connection) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for host, image_id, count in connection.execute(_IMAGES):
+        found.setdefault(host, {})[image_id] = int(count)
+    return found
+
+
+def _image_properties(connection: Connection) -> dict[str, dict[str, str]]:
+    return {image_id: (image or {}).get("properties", {}) for image_id, image in connection.execute(_IMAGE_RECORDS)}
 
 
 def _traits(connection: Connection, changed: Mapping[str, int]) -> dict[str, list[str]]:

@@ -9,11 +9,12 @@ from sqlalchemy.engine import Connection
 
 from kilonova.database import aggregates, findings, host_inventories, traits
 from kilonova.database.tables import hosts, services
+from kilonova.database.types import Json
 from kilonova.model.errors import NotFound
 from kilonova.model.host import Host, Service
 from kilonova.model.inventory import HOST_CLASSES, capacity, in_force
 
-_SERVICE_COLUMNS = [column for column in services.columns if column.name != "incarnation"]
+_SERVICE_COLUMNS = [column for column in services.columns if column.name not in ("incarnation", "metrics")]
 _SERVICES = sa.select(*_SERVICE_COLUMNS).order_by(services.c.id)
 _ONE_SERVICE = _SERVICES.where(
     services.c.binary == sa.bindparam("of_binary"), services.c.host == sa.bindparam("of_host")
@@ -25,7 +26,7 @@ _BEAT = (
         services.c.host == sa.bindparam("of_host"),
         services.c.incarnation == sa.bindparam("of_incarnation"),
     )
-    .values(last_seen_at=sa.bindparam("now"), stopped_at=None)
+    .values(last_seen_at=sa.bindparam("now"), stopped_at=None, metrics=sa.bindparam("measured", type_=Json))
 )
 _TAKES_NONE = (
     sa.select(services.c.id)
@@ -56,13 +57,29 @@ _ONE_HOST = sa.select(hosts).where(hosts.c.host == sa.bindparam("of_host"))
 
 
 def heartbeat(
-    connection: Connection, *, binary: str, host: str, zone: str, incarnation: str, uuid: str, now: int
+    connection: Connection,
+    *,
+    binary: str,
+    host: str,
+    zone: str,
+    incarnation: str,
+    uuid: str,
+    now: int,
+    metrics: Mapping[str, float] | None = None,
 ) -> None:
     """Say that a service lives. A new incarnation takes over the row of the one before, and keeps its id."""
-    parameters = {"of_binary": binary, "of_host": host, "of_incarnation": incarnation, "now": now}
+    parameters: dict[str, Any] = {"of_binary": binary, "of_host": host, "of_incarnation": incarnation, "now": now}
+    parameters["measured"] = metrics or None
     if connection.execute(_BEAT, parameters).rowcount == 1:
         return
-    fresh = {"incarnation": incarnation, "zone": zone, "started_at": now, "last_seen_at": now, "stopped_at": None}
+    fresh: dict[str, Any] = {
+        "incarnation": incarnation,
+        "zone": zone,
+        "started_at": now,
+        "last_seen_at": now,
+        "stopped_at": None,
+    }
+    fresh["metrics"] = metrics or None
     where = (services.c.binary == binary, services.c.host == host)
     if connection.execute(services.update().where(*where).values(**fresh)).rowcount == 1:
         return

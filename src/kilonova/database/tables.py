@@ -197,6 +197,7 @@ services = _table(
     sa.Column("started_at", Moment, nullable=False),
     sa.Column("last_seen_at", Moment, nullable=False),
     sa.Column("stopped_at", Moment),  # it said goodbye
+    sa.Column("metrics", Json),  # what the host's monitors measured last, by Nova's names; NULL: it has none
     sa.UniqueConstraint("binary", "host"),
 )
 

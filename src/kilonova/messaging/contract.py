@@ -210,7 +210,8 @@ class RunningStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostReport(Message, frozen=True, kw_only=True):
-    """The heartbeat of a compute host. ``incarnation`` is new with every start of the agent.
+    """The heartbeat of a compute host. ``incarnation`` is new with every start of the agent; ``metrics`` are what its monitors
+    measured just now.
 
     ``resources``, ``capabilities`` and ``capacity`` (what may be claimed in all, by the host's own ``ratios`` and what it has
     ``reserved``) come with the first report and whenever they change.
@@ -224,6 +225,7 @@ class HostReport(Message, frozen=True, kw_only=True):
     capacity: Need | None = None
     availability_zone: str = "nova"
     address: str = ""
+    metrics: dict[str, float] = {}
     reserved: Need | None = None
     ratios: Ratios | None = None
 

@@ -7,7 +7,7 @@ import msgspec
 
 
 class Ending(StrEnum):
-    """How a decision ended: its host was claimed; others had taken that host meanwhile; no host could take the server."""
+    """How a decision ended: its host was claimed; the host had filled up or changed meanwhile; no host could take the server."""
 
     PLACED = "placed"
     LOST = "lost"

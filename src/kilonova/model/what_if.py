@@ -28,6 +28,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     flavor: dict[str, Any] | None = None
     image: dict[str, Any] | None = None
+    image_id: str | None = None
     count: int = 1
     availability_zone: str | None = None
     hints: dict[str, Any] = {}

@@ -22,6 +22,7 @@ from kilonova.scheduler.filters.limits import (
     IoOpsFilter,
     NumInstancesFilter,
 )
+from kilonova.scheduler.filters.metrics import MetricsFilter
 from kilonova.scheduler.filters.near import SimpleCIDRAffinityFilter
 from kilonova.scheduler.filters.neighbours import (
     DifferentHostFilter,
@@ -39,6 +40,7 @@ from kilonova.scheduler.filters.state import (
 )
 from kilonova.scheduler.rules import Filter, Filters, Weigher, Weighers
 from kilonova.scheduler.weighers.free import CPUWeigher, DiskWeigher, NumInstancesWeigher, RAMWeigher
+from kilonova.scheduler.weighers.measured import ImagePropertiesWeigher, MetricsWeigher
 from kilonova.scheduler.weighers.neighbours import ServerGroupSoftAffinityWeigher, ServerGroupSoftAntiAffinityWeigher
 from kilonova.scheduler.weighers.standing import BuildFailureWeigher, HypervisorVersionWeigher, IoOpsWeigher
 
@@ -81,6 +83,7 @@ _FILTERS_WITH_OPTIONS: dict[str, FilterMaker] = {
     ),
     "NumInstancesFilter": lambda options: NumInstancesFilter(options.max_instances_per_host),
     "AggregateNumInstancesFilter": lambda options: AggregateNumInstancesFilter(options.max_instances_per_host),
+    "MetricsFilter": lambda options: MetricsFilter(options.metrics_weight_setting),
     "IoOpsFilter": lambda options: IoOpsFilter(options.max_io_ops_per_host),
     "AggregateIoOpsFilter": lambda options: AggregateIoOpsFilter(options.max_io_ops_per_host),
 }
@@ -95,13 +98,19 @@ _PLAIN_WEIGHERS: tuple[type[Weigher], ...] = (
     ServerGroupSoftAffinityWeigher,
     ServerGroupSoftAntiAffinityWeigher,
 )
+_WEIGHERS_WITH_OPTIONS: dict[str, WeigherMaker] = {
+    "MetricsWeigher": lambda options: MetricsWeigher(
+        options.metrics_weight_setting, options.metrics_weight_of_unavailable
+    ),
+    "ImagePropertiesWeigher": lambda options: ImagePropertiesWeigher(options.image_props_weight_setting),
+}
 FILTERS: dict[str, FilterMaker] = {
     **{plain.__name__: lambda _, plain=plain: plain() for plain in _PLAIN_FILTERS},  # type: ignore[misc]
     **_FILTERS_WITH_OPTIONS,
 }
 WEIGHERS: dict[str, WeigherMaker] = {
-    plain.__name__: lambda _, plain=plain: plain()  # type: ignore[misc]
-    for plain in _PLAIN_WEIGHERS
+    **{plain.__name__: lambda _, plain=plain: plain() for plain in _PLAIN_WEIGHERS},  # type: ignore[misc]
+    **_WEIGHERS_WITH_OPTIONS,
 }
 
 

@@ -14,7 +14,7 @@ from kilonova.model.flavor import Flavor
 from kilonova.model.placement import Neighbours, users_hints
 
 NOTHING = Need(vcpus=0, memory_mb=0, disk_gb=0)
-_TRIED = 16  # image properties and extra specs that are left out one by one; a server can have hundreds
+_NAMED = 3  # image properties and extra specs in one sentence
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,33 +72,27 @@ def _without_hint(request: ScheduleServer, neighbours: Neighbours, key: str) -> 
     )
 
 
-def demands(request: ScheduleServer, neighbours: Neighbours) -> list[list[Change]]:
-    """Without all properties of the image, and then without each of them; the same with the flavor's extra specs."""
-    found: list[list[Change]] = []
-    for kind, said, values in (
-        ("property", "an image", request.guest.properties),
-        ("extra_spec", "a flavor", request.guest.extra_specs),
-    ):
-        if values:
-            every = list(values)
-            word = "image properties" if kind == "property" else "extra specs"
-            whole = _demanding_less(request, neighbours, kind, every, "", f"without its {word}")
-            each = [
-                _demanding_less(request, neighbours, kind, [key], key, f"with {said} without {key}={values[key]}")
-                for key in every[:_TRIED]
-            ]
-            found.append([whole, *each])
-    return found
+def demands(request: ScheduleServer) -> list[tuple[str, list[str]]]:
+    """What image and flavor demand of hosts, perhaps: ("property" or "extra_spec", their keys), if there are any."""
+    found = [("property", list(request.guest.properties)), ("extra_spec", list(request.guest.extra_specs))]
+    return [(kind, keys) for kind, keys in found if keys]
 
 
-def _demanding_less(
-    request: ScheduleServer, neighbours: Neighbours, kind: str, keys: Sequence[str], name: str, said: str
-) -> Change:
-    field = "properties" if kind == "property" else "extra_specs"
-    kept = _without(getattr(request.guest, field), keys)
-    guest = msgspec.structs.replace(request.guest, **{field: kept})
-    changed = msgspec.structs.replace(request, guest=guest)
-    return Change(kind=kind, name=name, said=said, request=changed, neighbours=neighbours)
+def demanding_less(request: ScheduleServer, neighbours: Neighbours, kind: str, keys: Sequence[str]) -> Change:
+    """Without some properties of the image, or some extra specs of the flavor."""
+    field, whose = ("properties", "an image") if kind == "property" else ("extra_specs", "a flavor")
+    values = getattr(request.guest, field)
+    named = " and ".join(f"{key}={values[key]}" for key in keys[:_NAMED])
+    more = " and others" if len(keys) > _NAMED else ""
+    guest = msgspec.structs.replace(request.guest, **{field: _without(values, keys)})
+    need = need_of(msgspec.structs.asdict(guest)) if kind == "extra_spec" else request.need
+    return Change(
+        kind=kind,
+        name=keys[0] if len(keys) == 1 else "",
+        said=f"with {whose} without {named}{more}",
+        request=msgspec.structs.replace(request, guest=guest, need=need),
+        neighbours=neighbours,
+    )
 
 
 def all_at_once(request: ScheduleServer, neighbours: Neighbours) -> Change | None:
@@ -139,7 +133,9 @@ def flavored(request: ScheduleServer, flavor: Flavor) -> ScheduleServer:
         swap_mb=flavor.swap_mb,
         extra_specs=flavor.extra_specs,
     )
-    return msgspec.structs.replace(request, need=need_of(msgspec.to_builtins(flavor)), guest=guest)
+    return msgspec.structs.replace(
+        request, need=need_of(msgspec.to_builtins(flavor)), guest=guest, flavor=flavor.name
+    )
 
 
 def other_flavors(request: ScheduleServer, flavors: Sequence[Flavor]) -> Iterator[tuple[Flavor, Need]]:

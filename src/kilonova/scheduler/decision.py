@@ -58,9 +58,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 def asked_for(request: ScheduleServer) -> dict[str, Any]:
     """What a decision was about, in the request's own terms; what it did not ask for is missing."""
     every = {
+        "flavor": request.flavor,
         "vcpus": request.need.vcpus,
         "memory_mb": request.need.memory_mb,
         "disk_gb": request.need.disk_gb,
+        "resources": request.need.custom,
         "availability_zone": request.availability_zone,
         "hints": users_hints(request.hints),
         "image_properties": request.guest.properties,
@@ -69,7 +71,7 @@ def asked_for(request: ScheduleServer) -> dict[str, Any]:
         "excluded_hosts": request.excluded_hosts,
         "forced": request.forced,
     }
-    return {key: value for key, value in every.items() if value not in (None, {}, [], False)}
+    return {key: value for key, value in every.items() if value not in (None, "", {}, [], False)}
 
 
 def explain_failure(decision: Decision) -> tuple[str, str]:

@@ -14,7 +14,6 @@ import numpy as np
 from kilonova.database.host_columns import Reading
 from kilonova.messaging.contract import Need
 from kilonova.model.aggregate import Aggregate
-from kilonova.model.inventory import Inventory
 from kilonova.model.traits import implied
 from kilonova.scheduler.aggregate_words import by_tenant
 from kilonova.scheduler.view import AggregateFacts, Columns, HostKind, HostView, Ints, Records
@@ -41,7 +40,7 @@ class Fleet:
         self._columns = Columns.empty(0)
         self._records = Records()
         self._codes: dict[str, dict[Hashable, int]] = {"kinds": {}, "zones": {}, "trait_sets": {}, "addresses": {}}
-        self._custom: set[str] = set()
+        self._stocked: dict[str, set[str]] = {"custom": set(), "metrics": set(), "images": set()}
         for what in self._codes:
             setattr(self._records, what, [])
         self._aggregates: list[Aggregate] = []
@@ -83,7 +82,9 @@ class Fleet:
         changed |= self._join(reading)
         changed |= self._judge_services(reading)
         changed |= self._count(usage, reading.on_demand)
-        self._stock(reading.custom)
+        self._records.image_properties = reading.image_properties
+        for what in self._stocked:
+            self._stock(what, getattr(reading, what))
         if changed:
             self.new_generation()
         self.since = reading.at - _SKEW
@@ -212,24 +213,26 @@ class Fleet:
         self._bound()
         return failing_anew
 
-    def _stock(self, custom: Mapping[str, Mapping[str, Inventory]]) -> None:
-        """What operators added to hosts, as the database says; records of before are let go."""
-        if not custom and not self._custom:
+    def _stock(self, what: str, by_host: Mapping[str, Mapping[str, Any]]) -> None:
+        """Records that change often, as the database says; those of before are let go. Hosts without one are missing."""
+        held, column = self._stocked[what], getattr(self._columns, what)
+        if not by_host and not held:
             return
-        records: list[Mapping[str, Inventory]] = [{}]
-        column = np.zeros(len(self), dtype=np.int64)
-        for host, inventories in custom.items():
-            if host in self._index:
-                column[self._index[host]] = len(records)
-                records.append(inventories)
-        before = {
-            host: self.view.custom(self._index[host]) for host in self._custom | custom.keys() if host in self._index
-        }
-        self._records.custom, self._columns.custom[:] = records, column
-        self._custom = set(custom)
-        for host, inventories in before.items():
-            if inventories != custom.get(host, {}):
-                self.changes.append(self._index[host])
+        before = getattr(self._records, what)
+        records: list[Mapping[str, Any]] = [{}]
+        fresh = np.zeros(len(self), dtype=np.int64)
+        for host in sorted(held | by_host.keys()):
+            if host not in self._index:
+                continue
+            row = self._index[host]
+            if host in by_host:
+                fresh[row] = len(records)
+                records.append(by_host[host])
+            if before[column[row]] != records[fresh[row]]:
+                self.changes.append(row)
+        setattr(self._records, what, records)
+        column[:] = fresh
+        self._stocked[what] = set(by_host)
         self._bound()
 
     # --- what we do ourselves ------------------------------------------------------------------------------------

@@ -1,15 +1,18 @@
 """A look at the hosts, changed: some gone, some closed, some that are not there yet. Pure: a reading in, another one out."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from kilonova.database.host_columns import Reading, Unfit
 from kilonova.model.aggregate import Aggregate
 from kilonova.model.errors import Invalid
+from kilonova.model.inventory import Inventory
 from kilonova.model.what_if import NewHosts
+
+R = TypeVar("R")
 
 
 def without(reading: Reading, hosts: Collection[str]) -> Reading:
@@ -54,9 +57,22 @@ def with_more(reading: Reading, new: NewHosts) -> tuple[Reading, list[str]]:
             usage=[*reading.usage, *([fact.id, *unused] for fact in facts)],
             facts=[*reading.facts, *facts],
             aggregates=[_joined(aggregate, template.host, names) for aggregate in reading.aggregates or []],
+            traits=_like(reading.traits, template.host, names),
+            custom=_like(reading.custom, template.host, names, _unused),
         ),
         names,
     )
+
+
+def _like(
+    known: Mapping[str, R], like: str, names: list[str], change: Callable[[R], R] = lambda value: value
+) -> Mapping[str, R]:
+    """What is known of one host is known of the new ones as well."""
+    return {**known, **dict.fromkeys(names, change(known[like]))} if like in known else known
+
+
+def _unused(there: Mapping[str, Inventory]) -> Mapping[str, Inventory]:
+    return {name: msgspec.structs.replace(inventory, used=0) for name, inventory in there.items()}
 
 
 def _joined(aggregate: Aggregate, like: str, names: list[str]) -> Aggregate:

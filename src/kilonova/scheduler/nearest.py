@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
-from kilonova.messaging.contract import Need, ScheduleServer
+from kilonova.messaging.contract import ScheduleServer
 from kilonova.model.flavor import Flavor
 from kilonova.scheduler.changes import (
     NOTHING,
     Change,
     all_at_once,
+    demanding_less,
     demands,
     flavored,
     other_flavors,
@@ -177,7 +178,8 @@ class _Attempt:
         """The one host of those that only lack room which lacks the smallest share of it."""
         row = least_short(self._view, self._request, roomy)
         need, view = self._request.need, self._view
-        most = Need(
+        most = msgspec.structs.replace(
+            need,
             vcpus=min(need.vcpus, int(view.vcpus_free[row])),
             memory_mb=_rounded(need.memory_mb, int(view.memory_free[row])),
             disk_gb=min(need.disk_gb, int(view.disk_free[row])),
@@ -203,13 +205,28 @@ class _Attempt:
     # --- what image and flavor demand -------------------------------------------------------------------------
 
     def with_fewer_demands(self) -> Iterator[Nearest]:
-        """Without one property of the image, or one extra spec of the flavor; all of them, if it takes more than one."""
-        for whole, *each in demands(self._request, self._view.neighbours):
-            together = self._fits(whole)
-            if not together.any():
-                continue
-            found = [self._of(change, alive) for change in each if (alive := self._fits(change)).any()]
-            yield from found or [self._of(whole, together)]
+        """Without the property of the image, or the extra spec of the flavor, that no host has; or without several."""
+        for kind, keys in demands(self._request):
+            change, alive = self._less(kind, keys)
+            if alive.any():
+                yield self._of(*self._least(kind, keys, change, alive))
+
+    def _least(self, kind: str, keys: list[str], change: Change, alive: Bools) -> tuple[Change, Bools]:
+        """Those that matter, looked for by halves, as there can be hundreds."""
+        while len(keys) > 1:
+            middle = len(keys) // 2
+            for half in (keys[:middle], keys[middle:]):
+                smaller, left = self._less(kind, half)
+                if left.any():
+                    keys, change, alive = half, smaller, left
+                    break
+            else:
+                break
+        return change, alive
+
+    def _less(self, kind: str, keys: list[str]) -> tuple[Change, Bools]:
+        change = demanding_less(self._request, self._view.neighbours, kind, keys)
+        return change, self._fits(change)
 
 
 # --- hosts -----------------------------------------------------------------------------------------------------

@@ -165,6 +165,7 @@ def _arriving(question: Question) -> ScheduleServer:
         "user_id": question.user_id,
         "flavor": question.flavor,
         "image": question.image,
+        "image_id": question.image_id,
         "requested_zone": question.availability_zone,
         "scheduler_hints": question.hints,
         "addresses": [],

@@ -53,14 +53,18 @@ class Records(msgspec.Struct, kw_only=True):
     zones: Sequence[str] = ()
     trait_sets: Sequence[frozenset[str]] = (frozenset(),)
     addresses: Sequence[str] = ("",)
+    metrics: Sequence[Mapping[str, float]] = ({},)
+    images: Sequence[Mapping[str, int]] = ({},)
+    """How many servers were made of each image."""
+    image_properties: Mapping[str, Mapping[str, str]] = {}
     custom: Sequence[Mapping[str, Inventory]] = ({},)
     """What operators added to hosts, by resource class."""
 
 
 class Columns(msgspec.Struct, kw_only=True):
-    """One array per property, all of the same length. Cores, MiB and GiB; ``kind``, ``aggregates``, ``zone``, ``trait_set``,
-    ``address`` and ``custom`` are positions in ``Records``. ``io_ops`` (servers whose disks are being worked on) and
-    ``failed_builds`` (builds that failed since one succeeded) are zero unless a rule in force ``reads`` them."""
+    """One array per property, all of the same length. Cores, MiB and GiB; those from ``kind`` to ``images`` are positions in
+    ``Records``. ``io_ops`` (servers whose disks are being worked on), ``failed_builds`` (builds that failed since one succeeded),
+    ``metrics`` and ``images`` are nothing unless a rule in force ``reads`` them."""
 
     up: Bools
     enabled: Bools
@@ -70,6 +74,8 @@ class Columns(msgspec.Struct, kw_only=True):
     trait_set: Ints
     address: Ints
     custom: Ints
+    metrics: Ints
+    images: Ints
     vcpus: Ints
     vcpus_capacity: Ints
     memory_capacity: Ints
@@ -185,7 +191,11 @@ class HostView:
 
     def measure_aggregates(self, value: Callable[[tuple[AggregateFacts, ...]], float]) -> Floats:
         """One number per host, from the aggregates it is in."""
-        return np.array(self._spread(self.columns.aggregates, self.records.aggregates, value), dtype=np.float64)
+        return self.measure(self.columns.aggregates, self.records.aggregates, value)
+
+    def measure(self, column: Ints, records: Sequence[R], value: Callable[[R], float]) -> Floats:
+        """One number per host, from one per distinct record."""
+        return np.array(self._spread(column, records, value), dtype=np.float64)
 
     def kind(self, row: int) -> HostKind:
         """What the hypervisor of a host says of itself."""

@@ -18,6 +18,8 @@ from kilonova.scheduler.rules import Filter
 
 NOW = 1_700_000_000_000_000
 PROJECT = "p1"
+IMAGES = {"i1": {"os_distro": "debian", "hw_disk_bus": "virtio"}, "i2": {"os_distro": "debian"}, "i3": {}}
+"""Properties of images that servers were made of."""
 ROOM = Need(vcpus=64, memory_mb=65_536, disk_gb=1000)
 
 
@@ -34,6 +36,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: dict[str, Any] = {}
     traits: tuple[str, ...] = ()
     custom: dict[str, Inventory] = {}
+    metrics: dict[str, float] = {}
+    images: dict[str, int] = {}
     capacity: Need = ROOM
     used: Need = Need(vcpus=0, memory_mb=0, disk_gb=0)
     servers: int = 0
@@ -84,6 +88,9 @@ def reading_of(hosts: Sequence[Host], groups: Sequence[Group] = ()) -> Reading:
         ],
         aggregates=aggregates,
         aggregates_mark=(len(aggregates),),
+        metrics={host.name: host.metrics for host in hosts if host.metrics},
+        images={host.name: host.images for host in hosts if host.images},
+        image_properties=IMAGES,
         traits={host.name: host.traits for host in hosts},
         custom={host.name: host.custom for host in hosts if host.custom},
         on_demand={

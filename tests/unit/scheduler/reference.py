@@ -311,6 +311,10 @@ def _has(host: Host, name: str, amount: int) -> bool:
     return there.used + amount <= there.capacity
 
 
+def _metrics(case: Case) -> bool:
+    return all(name in case.host.metrics for name in case.options.metrics_weight_setting)
+
+
 def _capacity(case: Case) -> bool:
     need, used, capacity = case.request.need, case.host.used, case.host.capacity
     return (
@@ -346,5 +350,6 @@ VERDICTS = {
     "AggregateNumInstancesFilter": _aggregate_instances,
     "IoOpsFilter": _io_ops,
     "AggregateIoOpsFilter": _aggregate_io_ops,
+    "MetricsFilter": _metrics,
     "CapacityFilter": _capacity,
 }

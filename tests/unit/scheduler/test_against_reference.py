@@ -68,6 +68,8 @@ def hosts_of(name: str) -> st.SearchStrategy[Host]:
         capabilities=capabilities,
         traits=st.lists(st.sampled_from(TRAITS), unique=True).map(tuple),
         custom=inventories,
+        metrics=st.dictionaries(st.sampled_from(["cpu.percent", "cpu.idle.percent"]), st.just(0.5)),
+        images=st.dictionaries(st.sampled_from(["i1", "i2", "i9"]), st.integers(1, 2)),
         capacity=st.just(Need(vcpus=2, memory_mb=1024, disk_gb=2)),
         used=amounts,
         servers=st.integers(0, 3),
@@ -177,6 +179,7 @@ configurations = st.builds(
     placement_aggregate_required_for_tenants=st.booleans(),
     max_instances_per_host=st.integers(1, 3),
     max_io_ops_per_host=st.integers(0, 3),
+    metrics_weight_setting=st.dictionaries(st.sampled_from(["cpu.percent", "cpu.idle.percent"]), st.just(1.0)),
     host_subset_size=st.integers(1, 3),
 )
 World = tuple[tuple[Host, ...], tuple[Group, ...], ScheduleServer, Neighbours, SchedulerConfig]

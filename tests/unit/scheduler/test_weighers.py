@@ -1,6 +1,7 @@
 """What each weigher prefers, and how much it counts on which host."""
 
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,8 @@ from kilonova.scheduler.rules import columns_read
 from tests.unit.scheduler.fleets import Group, Host, fleet_of, reading_of, request_of
 
 
-def decider_of(fleet: Fleet, weighers: dict[str, float]) -> Decider:
-    options = SchedulerConfig(weighers=weighers)
+def decider_of(fleet: Fleet, weighers: dict[str, float], **more: Any) -> Decider:
+    options = SchedulerConfig(weighers=weighers, **more)
     filters = make_filters(["ComputeFilter", "CapacityFilter"], options)
     return Decider(fleet, filters, filters, make_weighers(options), subset=1, random=Random(1))
 
@@ -47,6 +48,53 @@ def test_what_is_better(weigher: str, preferred: Host, other: Host) -> None:
         assert best(hosts, {weigher: -1.0}) == "no"
 
 
+def ranked(hosts: list[Host], weigher: str, properties: dict[str, str] | None = None, **more: Any) -> list[str]:
+    decided = decider_of(fleet_of(hosts), {weigher: 1.0}, **more).decide(request_of(properties=properties), Batch())
+    return [found.host for found in decided.ranking]
+
+
+def test_metrics() -> None:
+    hosts = [
+        Host(name="busy", metrics={"cpu.percent": 0.9, "heat": 1.0}),
+        Host(name="idle", metrics={"cpu.percent": 0.1, "heat": 1.0}),
+        Host(name="silent"),
+    ]
+    assert ranked(hosts, "MetricsWeigher", metrics_weight_setting={"cpu.percent": -1.0}) == ["idle", "busy", "silent"]
+    assert ranked(hosts, "MetricsWeigher", metrics_weight_setting={"cpu.percent": 1.0})[0] == "busy"
+    kinder: dict[str, Any] = {"metrics_weight_setting": {"cpu.percent": 1.0}, "metrics_weight_of_unavailable": 5.0}
+    assert ranked(hosts, "MetricsWeigher", **kinder)[0] == "silent"
+    setting = {"cpu.percent": 0.0, "heat": 2.0, "none": 0.0}
+    assert ranked(hosts, "MetricsWeigher", metrics_weight_setting=setting)[2] == "silent"
+
+
+def test_image_properties() -> None:
+    hosts = [
+        Host(name="two", images={"i2": 2}),
+        Host(name="one", images={"i1": 1, "i3": 9}),
+        Host(name="none", images={"i3": 9, "gone": 9}),
+    ]
+    debian = {"os_distro": "debian", "hw_disk_bus": "virtio"}
+    assert set(ranked(hosts, "ImagePropertiesWeigher", debian)[:2]) == {"one", "two"}
+    assert ranked(hosts, "ImagePropertiesWeigher", {"os_distro": "debian"}) == ["two", "one", "none"]
+    setting = {"image_props_weight_setting": {"hw_disk_bus": 3.0, "os_distro": 1.0}}
+    assert ranked(hosts, "ImagePropertiesWeigher", debian, **setting) == ["one", "two", "none"]
+    assert (
+        decider_of(fleet_of(hosts), {"ImagePropertiesWeigher": 1.0}).decide(request_of(), Batch()).ranking[0].parts
+        == {}
+    )
+
+
+def test_what_hosts_hold_is_brought_up_to_date() -> None:
+    fleet = fleet_of([Host(name="a", metrics={"heat": 2.0}), Host(name="b", metrics={"heat": 1.0})])
+    weigher: dict[str, Any] = {"weighers": {"MetricsWeigher": 1.0}, "metrics_weight_setting": {"heat": 1.0}}
+    decider = decider_of(fleet, **weigher)
+    assert decider.decide(request_of(), Batch()).host == "a"
+    assert fleet.apply(reading_of([Host(name="a", metrics={"heat": 1.2}), Host(name="b", metrics={"heat": 1.5})]))
+    assert decider.decide(request_of(), Batch()).host == "b"
+    assert fleet.apply(reading_of([Host(name="a"), Host(name="b")]))
+    assert {fleet.view.records.metrics[int(at)].get("heat") for at in fleet.view.columns.metrics} == {None}
+
+
 def test_a_host_that_fails_builds_is_the_last_choice() -> None:
     weighers = SchedulerConfig().weighers
     hosts = [Host(name="idle", failed_builds=1), Host(name="busy", used=FULLER, servers=9, hypervisor_version=1)]
@@ -72,6 +120,8 @@ def test_a_failure_counts_for_rankings_made_before() -> None:
         ("IoOpsWeigher", "io_ops_weight_multiplier"),
         ("NumInstancesWeigher", "num_instances_weight_multiplier"),
         ("BuildFailureWeigher", "build_failure_weight_multiplier"),
+        ("ImagePropertiesWeigher", "image_props_weight_multiplier"),
+        ("MetricsWeigher", "metrics_weight_multiplier"),
         ("HypervisorVersionWeigher", "hypervisor_version_weight_multiplier"),
         ("ServerGroupSoftAffinityWeigher", "soft_affinity_weight_multiplier"),
         ("ServerGroupSoftAntiAffinityWeigher", "soft_anti_affinity_weight_multiplier"),

@@ -69,6 +69,7 @@ async def _read(cloud: Deployment, call: Call) -> Question:
         user_id=call.caller.user_id,
         flavor=None if flavor is None else msgspec.to_builtins(flavor),
         image=None if image is None else boot.image_record(image),
+        image_id=None if image is None else image.id,
         count=body.get("count", 1),
         availability_zone=body.get("availability_zone"),
         hints=users_hints(body.get("hints", {})),
