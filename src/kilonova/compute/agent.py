@@ -13,6 +13,7 @@ import structlog
 from kilonova.compute.build import StepFailed
 from kilonova.compute.conductor import ConductorClient
 from kilonova.compute.image_cache import ImageCache
+from kilonova.compute.monitors import monitors_of
 from kilonova.compute.operations import OPERATIONS, PREPARING
 from kilonova.compute.reconcile import Reconciler
 from kilonova.compute.resume import ResumeList
@@ -35,6 +36,7 @@ from kilonova.messaging.contract import (
     Need,
     PerformStep,
     Ping,
+    Ratios,
     compute_calls_queue,
     compute_queue,
 )
@@ -92,6 +94,7 @@ class Agent:
             resume=resume,
         )
         self._capabilities: Capabilities | None = None
+        self._monitors = monitors_of(compute.monitors)
         self._reported: HostResources | None = None
         self._heard_at = clock.monotonic()
         self._unsure = False  # silence, or a step without a verdict: others may have decided without us
@@ -281,7 +284,8 @@ class Agent:
     async def _report(self, patience: float) -> None:
         resources = await self.driver.resources()
         changed = resources != self._reported
-        topology = self._topology(resources) if changed else None
+        topology = self._topology(resources)
+        shared = self._shared_cpus(resources, topology)
         answer = await self._conductor.ask(
             HostReport(
                 host=self.host,
@@ -289,10 +293,17 @@ class Agent:
                 running=self._workplace.running(),
                 resources=msgspec.structs.replace(resources, topology=None) if changed else None,
                 capabilities=self._capabilities if changed else None,
-                capacity=self._capacity(resources, topology) if changed else None,
-                topology=topology,
+                capacity=self._capacity(resources, shared) if changed else None,
+                topology=topology if changed else None,
                 availability_zone=self._config.availability_zone,
                 address=self._config.address,
+                metrics={name: value for monitor in self._monitors for name, value in monitor.measure().items()},
+                reserved=Need(vcpus=resources.vcpus - shared, memory_mb=self._config.reserved_memory_mb, disk_gb=0),
+                ratios=Ratios(
+                    vcpus=self._config.cpu_ratio,
+                    memory_mb=self._config.memory_ratio,
+                    disk_gb=self._config.disk_ratio,
+                ),
             ),
             HostReportAnswer,
             RequestContext(request_id="req-heartbeat"),
@@ -311,13 +322,15 @@ class Agent:
         topology = divided(resources.topology, config.cpu_dedicated_set, config.cpu_shared_set)
         return msgspec.structs.replace(topology, cpu_ratio=config.cpu_ratio, memory_ratio=config.memory_ratio)
 
-    def _capacity(self, resources: HostResources, topology: Topology | None) -> Need:
-        """A processor that is given to one server is no VCPU."""
+    def _shared_cpus(self, resources: HostResources, topology: Topology | None) -> int:
+        """How many processors are VCPUs: one that is given to one server is none."""
+        named = self._config.cpu_dedicated_set is not None or self._config.cpu_shared_set is not None
+        return topology.shared_cpus if named and topology is not None else resources.vcpus
+
+    def _capacity(self, resources: HostResources, shared_cpus: int) -> Need:
         config = self._config
-        named = config.cpu_dedicated_set is not None or config.cpu_shared_set is not None
-        shared = topology.shared_cpus if named and topology is not None else resources.vcpus
         return Need(
-            vcpus=int(shared * config.cpu_ratio),
+            vcpus=int(shared_cpus * config.cpu_ratio),
             memory_mb=int(max(resources.memory_mb - config.reserved_memory_mb, 0) * config.memory_ratio),
             disk_gb=int(resources.disk_gb * config.disk_ratio),
         )

@@ -18,12 +18,16 @@ from kilonova.messaging.contract import (
 from kilonova.model.action import Action, Performer, host_of_step
 from kilonova.model.context import RequestContext
 from kilonova.model.guest import GuestSpec, InjectedFile, Nic
+from kilonova.model.inventory import HOST_CLASSES
 from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.kinds.create import CREATE, SCHEDULE
 from kilonova.model.placement import REQUESTED_HOST
+from kilonova.model.resource_request import requested_resources
 from kilonova.model.server import Server
 from kilonova.model.topology.given import GivenTopology
 from kilonova.model.topology.request import of_flavor
+
+_NOT_CUSTOM = (*HOST_CLASSES, "PCPU")  # dedicated processors are the topology's
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,13 +78,16 @@ def flavor_after(server: Server, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def need_of(flavor: dict[str, Any]) -> Need:
-    """What a server of this flavor claims of its host; swap is kept in MiB and claimed in whole GiB. A processor that it has
-    for itself is no VCPU."""
+    """What a server of this flavor claims of its host; swap is kept in MiB and claimed in whole GiB. Extra specs
+    ``resources:VCPU`` and the like say otherwise. A processor that it has for itself is no VCPU."""
     swap_gb = -(-int(flavor.get("swap_mb", 0)) // 1024)
+    asked = requested_resources(flavor.get("extra_specs", {}))
+    topology = of_flavor(flavor)
     return Need(
-        vcpus=flavor["vcpus"] - (topology.dedicated if (topology := of_flavor(flavor)) else 0),
-        memory_mb=flavor["memory_mb"],
-        disk_gb=flavor["disk_gb"] + flavor.get("ephemeral_gb", 0) + swap_gb,
+        vcpus=asked.get("VCPU", flavor["vcpus"] - (0 if topology is None else topology.dedicated)),
+        memory_mb=asked.get("MEMORY_MB", flavor["memory_mb"]),
+        disk_gb=asked.get("DISK_GB", flavor["disk_gb"] + flavor.get("ephemeral_gb", 0) + swap_gb),
+        custom={name: amount for name, amount in asked.items() if amount and name not in _NOT_CUSTOM},
     )
 
 
@@ -106,27 +113,41 @@ def schedule_request(
         requested_host=server.scheduler_hints.get(REQUESTED_HOST),
         excluded_hosts=excluded_hosts,
         hints=server.scheduler_hints,
+        flavor=server.flavor.get("name", ""),
+        image_id=server.image_id,
+        least_memory_mb=_image_needs(server, "min_memory_mb"),
+        least_disk_gb=_image_needs(server, "least_disk_gb"),
     )
 
 
 def _reschedule_request(action: Action, server: Server) -> ScheduleServer:
     """The request to find a host for a server that was on one before: not the one it is to leave."""
     leaves = action.work.get("leaves")
+    flavor = flavor_after(server, action.input)
     return ScheduleServer(
         action_id=action.id,
         epoch=action.epoch,
         kind=action.kind,
         guest=guest_spec(server, action.epoch, action),
-        need=need_of(flavor_after(server, action.input)),
-        topology=of_flavor(flavor_after(server, action.input)),
+        need=need_of(flavor),
+        topology=of_flavor(flavor),
         availability_zone=server.requested_zone,
         requested_host=action.input.get("host"),
         forced=action.input.get("force", False),
         excluded_hosts=[*action.excluded_hosts, leaves] if leaves else action.excluded_hosts,
         hints=server.scheduler_hints,
+        flavor=flavor.get("name", ""),
+        image_id=server.image_id,
         input=action.input,
         work=action.work,
+        least_memory_mb=_image_needs(server, "min_memory_mb"),
+        least_disk_gb=_image_needs(server, "least_disk_gb"),
     )
+
+
+def _image_needs(server: Server, what: str) -> int:
+    """MiB or GiB that the server's image needs; 0 for servers that remember too little of theirs."""
+    return int((server.image or {}).get(what, 0))
 
 
 def step_message(connection: Connection, action: Action, server: Server) -> Outgoing:

@@ -14,12 +14,23 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, aggregates, ledger, membership, moves, server_groups, servers, topologies
+from kilonova.database import (
+    actions,
+    aggregates,
+    decisions,
+    ledger,
+    membership,
+    moves,
+    server_groups,
+    servers,
+    topologies,
+)
 from kilonova.database.engine import queued
 from kilonova.database.tables import actions as action_rows
 from kilonova.database.tables import servers as server_rows
 from kilonova.messaging.contract import Need, TimelineEvent
 from kilonova.model.action import ActionState, host_of_step
+from kilonova.model.decision import DecisionRecord
 from kilonova.model.errors import Stale
 from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.kinds.create import CREATE, SCHEDULE
@@ -48,9 +59,10 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     group_id: str | None
     topology: TopologyRequest | None
     events: Sequence[TimelineEvent]
+    decisions: Sequence[DecisionRecord]
 
 
-class Ending(StrEnum):
+class Result(StrEnum):
     """What became of a placement: it holds; its action has moved on without us; the host no longer takes it."""
 
     PLACED = "placed"
@@ -61,7 +73,7 @@ class Ending(StrEnum):
 class Outcome(msgspec.Struct, frozen=True):
     """How a placement ended, and what the server was given of the host's topology, if it asked."""
 
-    ending: Ending
+    result: Result
     topology: GivenTopology | None = None
 
 
@@ -71,10 +83,10 @@ def place_all(connection: Connection, placements: Sequence[Placement], *, now: i
         try:
             with connection.begin_nested():
                 _place_together(connection, placements, now, dispatch)
-            return [Outcome(Ending.PLACED)] * len(placements)
+            return [Outcome(Result.PLACED)] * len(placements)
         except (ClaimLost, Stale):  # one of them; which, each will find out by itself
             pass
-    outcomes = dict.fromkeys(range(len(placements)), Outcome(Ending.LOST))
+    outcomes = dict.fromkeys(range(len(placements)), Outcome(Result.LOST))
     for at in sorted(outcomes, key=lambda at: placements[at].host):  # others may do the same: wait in one direction
         outcomes[at] = _place_alone(connection, placements[at], now, dispatch)
     return list(outcomes.values())
@@ -89,10 +101,10 @@ def _place_alone(connection: Connection, placement: Placement, now: int, dispatc
         with connection.begin_nested():
             given = place(connection, placement, now=now, dispatch=dispatch)
     except Stale:
-        return Outcome(Ending.STALE)
+        return Outcome(Result.STALE)
     except ClaimLost:
-        return Outcome(Ending.LOST)
-    return Outcome(Ending.PLACED, given)
+        return Outcome(Result.LOST)
+    return Outcome(Result.PLACED, given)
 
 
 def place(connection: Connection, placed: Placement, *, now: int, dispatch: int) -> GivenTopology | None:
@@ -132,15 +144,13 @@ def place(connection: Connection, placed: Placement, *, now: int, dispatch: int)
         given = topologies.take(connection, host, action_id if moves_it else server_id, placed.topology)
         if given is None:
             raise ClaimLost(host)
-    if not membership.takes_servers(connection, host):  # the scheduler's view is older than an operator's word
-        raise ClaimLost(host)
-    if (
-        aggregates.zone_of(connection, host) != placed.zone
-    ):  # asked with the host's row held: a zone with servers stays
+    # The scheduler's view is older than an operator's word. Asked with the host's row held: a zone with servers stays.
+    if membership.open_zone(connection, host) != placed.zone:
         raise ClaimLost(host)
     if moves_it:
         moves.destined(connection, action_id, placed.kind, host, now)
     actions.record(connection, action_id, placed.events)
+    decisions.record(connection, placed.decisions)
     return given
 
 
@@ -164,6 +174,7 @@ def _place_together(connection: Connection, placements: Sequence[Placement], now
     if aggregates.zones_of(connection, sorted(zones)) != zones:
         raise ClaimLost
     actions.record_all(connection, {placement.action_id: placement.events for placement in placements})
+    decisions.record(connection, [made for placement in placements for made in placement.decisions])
 
 
 _BY_EPOCH = sa.and_(
