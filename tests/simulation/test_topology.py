@@ -357,3 +357,12 @@ async def test_pcpu_means_dedicated(tmp_path: Path) -> None:
         await flavor(world, "pcpu", {"resources:PCPU": "2"})
         server_id, host = await active(client, "pcpu")
         assert len((await given(world, server_id))[host].pins) == 2
+
+
+async def test_the_nearest_fit_of_a_server_that_wants_processors(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (_, client):
+        for _ in range(4):
+            await active(client, "pinned")
+        server_id = await client.boot(flavorRef="pinned")
+        fault = (await client.until(server_id, "ERROR"))["fault"]
+        assert "It would fit with a flavor without hw:cpu_policy=dedicated." in fault["details"]

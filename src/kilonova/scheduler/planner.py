@@ -14,12 +14,14 @@ from kilonova.database.connection import Database
 from kilonova.database.flavors import choices
 from kilonova.database.host_columns import Reading, read
 from kilonova.database.outgoing import schedule_request
+from kilonova.database.topologies import HostTopology
 from kilonova.messaging.contract import ScheduleServer
 from kilonova.model.clock import Clock, Random
 from kilonova.model.errors import Unavailable
 from kilonova.model.flavor import Flavor
 from kilonova.model.kinds.resize import MIGRATE
 from kilonova.model.server import Server
+from kilonova.model.topology.given import TopologyUse
 from kilonova.model.what_if import Question
 from kilonova.scheduler.catalog import make_filters, make_weighers
 from kilonova.scheduler.decider import Decider
@@ -27,6 +29,7 @@ from kilonova.scheduler.fleet import Fleet
 from kilonova.scheduler.imagined import closed, with_more, without
 from kilonova.scheduler.neighbours import read_neighbours
 from kilonova.scheduler.rules import columns_read
+from kilonova.scheduler.topologies import look as read_topologies
 from kilonova.scheduler.what_if import Tally, Wanted, departure, empty, place
 
 _LOOKS = 3  # not every database shows one moment to all statements of a transaction
@@ -41,6 +44,7 @@ class _Look(msgspec.Struct, frozen=True, kw_only=True):
     leaving: list[Wanted]
     held: dict[str, list[Server]]
     flavors: list[Flavor]
+    topologies: list[HostTopology]
 
 
 class Planner:
@@ -71,6 +75,7 @@ class Planner:
             reading, new_hosts = _imagine(look.reading, question)
             fleet = Fleet()
             if fleet.apply(reading):
+                fleet.learn([*look.topologies, *_alike(look, question, new_hosts)])
                 break
         else:
             raise Unavailable("hosts came or went during each look at them; ask again")
@@ -119,6 +124,7 @@ class Planner:
                 (leaving if server.host == host else held[host]).append(server)
         requests = [_leaving(server) for server in leaving]
         new = None if question.flavor is None else _arriving(question)
+        asked_for = any(request.topology is not None for request in [*([] if new is None else [new]), *requests])
         beside = read_neighbours(connection, [*([] if new is None else [new]), *requests])
         return _Look(
             reading=read(
@@ -137,6 +143,7 @@ class Planner:
             ],
             held=held,
             flavors=choices(connection, [question.project_id])[question.project_id],
+            topologies=read_topologies(connection, {}) if asked_for else [],
         )
 
 
@@ -146,6 +153,15 @@ def _imagine(reading: Reading, question: Question) -> tuple[Reading, list[str]]:
     if question.new_hosts is not None:
         reading, new_hosts = with_more(reading, question.new_hosts)
     return without(closed(reading, question.drain), question.without_hosts), new_hosts
+
+
+def _alike(look: _Look, question: Question, new_hosts: list[str]) -> list[HostTopology]:
+    """The topologies of hosts that are not there: as those they are like, and unused."""
+    if question.new_hosts is None or not look.reading.facts:
+        return []
+    like = question.new_hosts.like or look.reading.facts[0].host
+    found = [one for one in look.topologies if one.host == like]
+    return [msgspec.structs.replace(one, host=name, use=TopologyUse()) for one in found for name in new_hosts]
 
 
 def _leaving(server: Server) -> ScheduleServer:

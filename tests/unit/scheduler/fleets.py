@@ -76,6 +76,7 @@ def reading_of(hosts: Sequence[Host], groups: Sequence[Group] = ()) -> Reading:
     ]
     return Reading(
         at=NOW,
+        devices=[],
         usage=[
             (number, host.used.vcpus, host.used.memory_mb, host.used.disk_gb, host.servers)
             for number, host in enumerate(hosts, start=1)

@@ -13,6 +13,7 @@ from kilonova.database import flavors
 from kilonova.model.errors import Invalid
 from kilonova.model.flavor import Flavor
 from kilonova.model.placement import users_hints
+from kilonova.model.topology.request import asking
 from kilonova.model.what_if import NewHosts, Question
 from kilonova.web.call import Call, Reply
 from kilonova.web.routes import Route
@@ -61,13 +62,16 @@ async def _read(cloud: Deployment, call: Call) -> Question:
         image = await boot.find_image(cloud, call, body["image"])
         if flavor is not None:
             boot.check_fit(flavor, image)
+    topology = None
+    if flavor is not None:
+        topology = boot.read_topology(cloud, flavor, {} if image is None else image.properties)
     both = set(body.get("drain", [])) & set(body.get("without_hosts", []))
     if both:
         raise Invalid(f"Host {min(both)} cannot be drained if it is not there.")
     return Question(
         project_id=body.get("project_id", call.project_id),
         user_id=call.caller.user_id,
-        flavor=None if flavor is None else msgspec.to_builtins(flavor),
+        flavor=None if flavor is None else asking(msgspec.to_builtins(flavor), topology),
         image=None if image is None else boot.image_record(image),
         image_id=None if image is None else image.id,
         count=body.get("count", 1),
