@@ -7,8 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from kilonova.database.flavors import find_flavor
 from kilonova.hypervisor.fake.settings import Fault
 from kilonova.model.errors import Misconfigured
+from kilonova.model.topology.request import asking, read_request
+from kilonova.model.what_if import NewHosts, Question
+from kilonova.scheduler.planner import Planner
 from kilonova.simulation.images import Shelved
 from tests.simulation.moves import act, all_is_well
 from tests.simulation.topology_worlds import MACHINE, flavor, given, opened, taken
@@ -366,3 +370,28 @@ async def test_the_nearest_fit_of_a_server_that_wants_processors(tmp_path: Path)
         server_id = await client.boot(flavorRef="pinned")
         fault = (await client.until(server_id, "ERROR"))["fault"]
         assert "It would fit with a flavor without hw:cpu_policy=dedicated." in fault["details"]
+
+
+async def test_what_if_counts_processors_and_devices(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (world, client):
+        await active(client, "pinned-gpu")
+        planner = Planner(
+            world.database,
+            world.clock,
+            world.random,
+            scheduler=world.config.scheduler,
+            membership=world.config.membership,
+        )
+
+        async def fitting(name: str, **more: Any) -> int:
+            found = await world.database.run(lambda connection: find_flavor(connection, name, "p1", True))
+            assert found is not None
+            aliases = world.config.pci.aliases
+            asked = read_request(found.vcpus, found.memory_mb, found.extra_specs, {}, aliases)
+            flavor = asking(msgspec.to_builtins(found), asked)
+            answer = await planner.answer(Question(project_id="p1", user_id="u1", flavor=flavor, count=20, **more))
+            return int(answer["servers"]["fits"])
+
+        assert (await fitting("pinned"), await fitting("pinned-gpu")) == (3, 1)
+        assert await fitting("pinned", new_hosts=NewHosts(count=2)) == 3 + 4
+        assert await fitting("pinned-gpu", new_hosts=NewHosts(count=2, like="host2")) == 1 + 2
