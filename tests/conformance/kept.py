@@ -47,9 +47,9 @@ def keep(directory: Path, made_by: str, recordings: Sequence[str], suites: Suite
 
 
 def read(directories: Sequence[Path]) -> Kept:
-    """The results of several runs as one. Of a suite that ran twice the later run counts."""
+    """The results of several runs as one. Of a test that ran twice the later run counts."""
     made_by, sources, recordings, shapes = [], set(), [], 0
-    suites: dict[str, list[Outcome]] = {}
+    suites: dict[str, dict[str, Outcome]] = {}
     for directory in directories:
         document = json.loads((directory / _FILE).read_text())
         made_by.append(document["made_by"])
@@ -57,5 +57,6 @@ def read(directories: Sequence[Path]) -> Kept:
         recordings += [directory / name for name in document["recordings"]]
         shapes += document["shapes"]
         for title, outcomes in document["suites"]:
-            suites[title] = [Outcome(**outcome) for outcome in outcomes]
-    return Kept(made_by=made_by, sources=sources, recordings=recordings, suites=list(suites.items()), shapes=shapes)
+            suites.setdefault(title, {}).update({outcome["test"]: Outcome(**outcome) for outcome in outcomes})
+    merged = [(title, list(outcomes.values())) for title, outcomes in suites.items()]
+    return Kept(made_by=made_by, sources=sources, recordings=recordings, suites=merged, shapes=shapes)

@@ -119,7 +119,8 @@ def test_the_report_reads_the_same_after_each_run(tmp_path: Path) -> None:
 
 
 def test_what_several_runs_have_left_is_one(tmp_path: Path) -> None:
-    sweeps = [("Tempest from 2.1", [Outcome("a", "failed", "x", 1.0)]), ("osc", [Outcome("b", "passed", "", 1.0)])]
+    kept = Outcome("c", "passed", "", 1.0)
+    sweeps = [("Tempest from 2.1", [Outcome("a", "failed", "x", 1.0), kept]), ("osc", [kept])]
     again = [("Tempest from 2.1", [Outcome("a", "passed", "", 1.0)])]
     for name, suites, shapes in (("one", sweeps, 0), ("two", again, 7)):
         (tmp_path / name).mkdir()
@@ -127,7 +128,7 @@ def test_what_several_runs_have_left_is_one(tmp_path: Path) -> None:
     left = read([tmp_path / "one", tmp_path / "two"])
     assert left.made_by == ["run one", "run two"] and left.shapes == 7
     assert left.recordings == [tmp_path / "one" / "calls.jsonl", tmp_path / "two" / "calls.jsonl"]
-    assert left.suites == [again[0], sweeps[1]]
+    assert left.suites == [("Tempest from 2.1", [again[0][1][0], kept]), sweeps[1]]
     assert left.sources == {fingerprint()}
 
 
