@@ -25,9 +25,9 @@ async def test_a_moment_as_it_was_shown_is_the_whole_second(tmp_path: Path) -> N
             listed = (await api("reader", f"GET /servers?{query}", 66)).json()["servers"]
             return {server["name"] for server in listed}
 
-        assert await names(f"changes-before={updated['second']}") == {"s1", "s2"}
-        assert await names(f"changes-before={updated['third']}") == {"s1", "s2", "s3"}
-        assert await names(f"changes-since={updated['first']}") == {"s1", "s2", "s3"}
-        assert await names(f"changes-since={updated['third']}") == {"s3"}
-        both = f"changes-since={updated['first']}&changes-before={updated['second']}"
+        assert await names(f"changes-before={updated['s2']}") == {"s1", "s2"}
+        assert await names(f"changes-before={updated['s3']}") == {"s1", "s2", "s3"}
+        assert await names(f"changes-since={updated['s1']}") == {"s1", "s2", "s3"}
+        assert await names(f"changes-since={updated['s3']}") == {"s3"}
+        both = f"changes-since={updated['s1']}&changes-before={updated['s2']}"
         assert await names(both) == {"s1", "s2"}
