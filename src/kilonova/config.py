@@ -100,19 +100,26 @@ class MembershipConfig(Section):
 
 
 class SchedulerConfig(Section):
-    """How hosts are chosen."""
+    """How hosts are chosen; what each rule asks stands in docs/scheduling.md."""
 
     filters: list[str] = Field(
         [
             "ComputeFilter",
             "AvailabilityZoneFilter",
             "RequestedHostFilter",
+            "TenantAggregatesFilter",
+            "AggregateMultiTenancyIsolation",
+            "IsolatedAggregatesFilter",
+            "AggregateTypeAffinityFilter",
+            "IsolatedHostsFilter",
+            "TraitsFilter",
             "ComputeCapabilitiesFilter",
             "ImagePropertiesFilter",
             "ServerGroupAntiAffinityFilter",
             "ServerGroupAffinityFilter",
             "SameHostFilter",
             "DifferentHostFilter",
+            "SimpleCIDRAffinityFilter",
             "CapacityFilter",
         ],
         description="Filters in force, in order.",
@@ -122,16 +129,53 @@ class SchedulerConfig(Section):
             "RAMWeigher": 1.0,
             "CPUWeigher": 1.0,
             "DiskWeigher": 1.0,
-            "NumInstancesWeigher": 0.5,
+            "NumInstancesWeigher": -0.5,
+            "HypervisorVersionWeigher": 1.0,
             # A user's wish outweighs the spreading of load, which together would else undo it.
             "ServerGroupSoftAffinityWeigher": 10.0,
             "ServerGroupSoftAntiAffinityWeigher": 10.0,
+            "BuildFailureWeigher": 1_000_000.0,  # such a host is the last choice
         },
-        description="Weighers and their multipliers.",
+        description="Weighers and their multipliers; aggregates may say otherwise.",
+    )
+    default_schedule_zone: str | None = Field(
+        None,
+        max_length=255,
+        description="The zone of servers whose owner asks for none; None: any, and it may change.",
+    )
+    max_instances_per_host: int = Field(50, ge=1, description="NumInstancesFilter: most servers of a host.")
+    max_io_ops_per_host: int = Field(8, ge=0, description="IoOpsFilter: most servers with disks being worked on.")
+    isolated_hosts: list[str] = Field([], description="IsolatedHostsFilter: hosts kept for isolated_images.")
+    isolated_images: list[str] = Field([], description="IsolatedHostsFilter: images that go to isolated_hosts only.")
+    restrict_isolated_hosts_to_isolated_images: bool = Field(
+        True, description="IsolatedHostsFilter: other images may not go to isolated_hosts."
+    )
+    image_properties_default_architecture: str | None = Field(
+        None, description="ImagePropertiesFilter: the architecture of images that name none; None: any."
+    )
+    aggregate_image_properties_isolation_namespace: str | None = Field(
+        None, description="AggregateImagePropertiesIsolation: only keys that begin so are compared; None: all."
+    )
+    aggregate_image_properties_isolation_separator: str = Field(
+        ".", description="AggregateImagePropertiesIsolation: what stands behind the namespace."
+    )
+    metrics_weight_setting: dict[str, float] = Field(
+        {}, description="MetricsWeigher, MetricsFilter: metrics of hosts and what each counts."
+    )
+    metrics_weight_of_unavailable: float = Field(
+        -10_000.0, description="MetricsWeigher: the weight of a host that lacks one of the metrics."
+    )
+    image_props_weight_setting: dict[str, float] = Field(
+        {}, description="ImagePropertiesWeigher: properties and what each counts; none: all count alike."
+    )
+    placement_aggregate_required_for_tenants: bool = Field(
+        False, description="TenantAggregatesFilter: projects without an aggregate of their own get no host."
     )
     host_subset_size: int = Field(1, ge=1, description="Choose at random among this many best hosts.")
     refresh: float = Field(1.0, gt=0, description="Seconds after which the view of the hosts is read again.")
     concurrency: int = Field(32, ge=1, description="Requests decided at once.")
+    keep_decisions: int = Field(100_000, ge=1, description="Decisions kept with their reasons, the newest.")
+    keep_decisions_days: float = Field(30.0, gt=0, description="Days after which a decision is forgotten.")
 
 
 class ComputeConfig(Section):
@@ -148,6 +192,9 @@ class ComputeConfig(Section):
     memory_ratio: float = Field(1.0, gt=0, description="Virtual memory per real memory.")
     disk_ratio: float = Field(1.0, gt=0, description="Virtual disk per real disk.")
     reserved_memory_mb: int = Field(512, ge=0, description="Memory kept for the host itself.")
+    monitors: list[Literal["cpu.virt_driver"]] = Field(
+        [], description="What is measured for MetricsFilter and MetricsWeigher and sent with each heartbeat."
+    )
     shutdown_grace: float = Field(15.0, ge=0, description="Seconds a guest gets to shut down by itself.")
     resume_guests: bool = Field(True, description="At start, run the guests again that `kilonova stop` shut down.")
     accelerator: Literal["auto", "kvm", "tcg"] = Field("auto", description="auto: KVM where a probe guest boots.")

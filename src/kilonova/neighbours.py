@@ -1,8 +1,8 @@
-"""Opens the embedded identity, image and network services of a process that has the database."""
+"""Opens the embedded identity, image, network and placement services of a process that has the database."""
 
 import msgspec
 
-from kilonova import identity, image, network
+from kilonova import identity, image, network, placement
 from kilonova.config import Config
 from kilonova.database.connection import Database
 from kilonova.database.flavors import seed_flavors
@@ -15,6 +15,7 @@ class Neighbours(msgspec.Struct, frozen=True, kw_only=True):
     identity: identity.Identity
     images: image.EmbeddedImages
     networks: network.EmbeddedNetworks
+    placement: placement.EmbeddedPlacement
 
 
 def internal_url(config: Config) -> str:
@@ -24,7 +25,7 @@ def internal_url(config: Config) -> str:
 
 
 async def open_neighbours(config: Config, database: Database, clock: Clock, ids: Ids, random: Random) -> Neighbours:
-    """All three, on a database whose schema is in place."""
+    """All four, on a database whose schema is in place."""
     return Neighbours(
         identity=await identity.open_identity(
             database,
@@ -37,7 +38,7 @@ async def open_neighbours(config: Config, database: Database, clock: Clock, ids:
                 public_url=config.api.public_url,
                 max_limit=config.api.max_limit,
             ),
-            catalog=identity.standard_catalog(),
+            catalog=identity.standard_catalog(placement=True),
         ),
         images=await image.open_images(
             database,
@@ -61,6 +62,7 @@ async def open_neighbours(config: Config, database: Database, clock: Clock, ids:
                 mtu=config.network.mtu,
             ),
         ),
+        placement=placement.EmbeddedPlacement(database=database, clock=clock, ids=ids),
     )
 
 

@@ -11,6 +11,7 @@ import fcntl
 import gc
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from kilonova.model.errors import KilonovaError, Misconfigured
 
 if TYPE_CHECKING:  # imported when it is started: a process loads only the services it runs
     from kilonova.compute.agent import Agent
+    from kilonova.scheduler.planner import Planner
 
 log = structlog.get_logger()
 
@@ -129,9 +131,17 @@ class Process:
         if API in self.binaries:
             from kilonova.api.server import ApiServer
 
-            api = ApiServer(self.config, database, self.bus, neighbours, self.clock, self.ids, self.random)
+            planner = partial(self._make_planner, database)
+            api = ApiServer(self.config, database, self.bus, neighbours, self.clock, self.ids, self.random, planner)
             self._stops.append((API, lambda: api.drain(DRAIN_SECONDS)))
             await api.start()
+
+    def _make_planner(self, database: Database) -> "Planner":
+        from kilonova.scheduler.planner import Planner
+
+        return Planner(
+            database, self.clock, self.random, scheduler=self.config.scheduler, membership=self.config.membership
+        )
 
     async def _start_scheduler(self, database: Database) -> None:
         from kilonova.scheduler.service import Scheduler

@@ -15,7 +15,18 @@ FORBIDDEN: dict[str, set[str]] = {
     "messaging": {"*"},
     "web": {"*"},
     "hypervisor": {"*"},
-    "compute": {"database", "api", "scheduler", "conductor", "identity", "network", "image", "cli", "service"},
+    "compute": {
+        "database",
+        "api",
+        "scheduler",
+        "conductor",
+        "identity",
+        "network",
+        "image",
+        "placement",
+        "cli",
+        "service",
+    },
     "scheduler": {"api", "compute", "conductor", "hypervisor", "cli", "service"},
     "conductor": {"api", "compute", "scheduler", "hypervisor", "cli", "service"},
     "api": {"compute", "conductor", "scheduler", "hypervisor", "cli", "service"},
@@ -25,6 +36,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "identity": {"api", "compute", "scheduler", "conductor", "hypervisor", "cli", "service"},
     "image": {"api", "compute", "scheduler", "conductor", "hypervisor", "cli", "service"},
     "network": {"api", "compute", "scheduler", "conductor", "hypervisor", "cli", "service"},
+    "placement": {"api", "compute", "scheduler", "conductor", "hypervisor", "cli", "service"},
 }
 ALWAYS_ALLOWED = {
     "messaging": {"model"},

@@ -11,7 +11,7 @@ import httpx
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kilonova import identity, image, network
+from kilonova import identity, image, network, placement
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.front import Front
 from kilonova.api.openapi import openapi
@@ -121,6 +121,23 @@ BODIES: dict[str, Any] = {
     "PUT /v2.0/trunks/{id}/add_subports": {"sub_ports": []},
     "PUT /v2.0/trunks/{id}/remove_subports": {"sub_ports": []},
     "PUT /v2.0/quotas/{project_id}": {"quota": {"network": 5}},
+    "POST /resource_providers": {"name": "x"},
+    "PUT /resource_providers/{uuid}": {"name": "x"},
+    "POST /resource_providers/{uuid}/inventories": {"resource_class": "CUSTOM_X", "total": 1},
+    "PUT /resource_providers/{uuid}/inventories": {"resource_provider_generation": 0, "inventories": {}},
+    "PUT /resource_providers/{uuid}/inventories/{resource_class}": {"resource_provider_generation": 0, "total": 1},
+    "PUT /resource_providers/{uuid}/aggregates": [],
+    "PUT /resource_providers/{uuid}/traits": {"resource_provider_generation": 0, "traits": []},
+    "POST /resource_classes": {"name": "CUSTOM_X"},
+    "PUT /resource_classes/{name}": {"name": "CUSTOM_X"},
+    "PUT /allocations/{consumer_uuid}": {
+        "allocations": [{"resource_provider": {"uuid": UNKNOWN}, "resources": {"VCPU": 1}}]
+    },
+    "POST /allocations": {UNKNOWN: {"allocations": {}, "project_id": "p", "user_id": "u"}},
+    "POST /reshaper": {
+        "inventories": {UNKNOWN: {"resource_provider_generation": 0, "inventories": {}}},
+        "allocations": {},
+    },
     **{
         f"{method} /v2.0/{plural}/{{id}}/tags": {"tags": ["t"]}
         for method in ("PUT", "POST")
@@ -178,6 +195,7 @@ def rows() -> list[Row]:
         "/identity": identity.routes(),
         "/image": image.routes(),
         "/network": network.routes(),
+        "/placement": placement.routes(),
     }
     return [Row(mount, route) for mount, table in tables.items() for route in table]
 
@@ -199,7 +217,9 @@ class Door:
         **more: Any,
     ) -> httpx.Response:
         """One call of a row; ``content`` instead of its valid body, ``more`` are headers with ``_`` for ``-``."""
-        headers = {"openstack-api-version": f"compute 2.{row.version}"}
+        minor = row.version - 100 if row.mount == "/placement" else row.version
+        spoken = f"placement 1.{max(minor, 0)}" if row.mount == "/placement" else f"compute 2.{minor}"
+        headers = {"openstack-api-version": spoken}
         if who is not None:
             headers["x-auth-token"] = self.tokens.get(who, who)
         if row.reads_json:

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from sqlalchemy.engine import Connection
 
-from kilonova import identity, image, network
+from kilonova import identity, image, network, placement
 from kilonova.database import tables
 from kilonova.database.connection import Database, DatabaseSettings, open_database
 from kilonova.database.schema import ensure_schema
@@ -56,6 +56,7 @@ class Neighbours:
     identity: identity.Identity
     images: image.EmbeddedImages
     networks: network.EmbeddedNetworks
+    placement: placement.EmbeddedPlacement
     bootstrapped: identity.Bootstrapped
     applications: dict[str, Any]
     state_dir: Path
@@ -119,7 +120,7 @@ async def start(
         ids=n.ids,
         rng=n.rng,
         settings=identity.IdentitySettings(hash_log_n=4),
-        catalog=identity.standard_catalog(),
+        catalog=identity.standard_catalog(placement=True),
     )
     n.bootstrapped = await identity.bootstrap_identity(n.identity, PASSWORD)
     n.images = await image.open_images(
@@ -133,7 +134,9 @@ async def start(
         n.database, n.clock, n.ids, network.NetworkSettings(cidr=cidr, quotas={**QUOTAS, "port": 5})
     )
     await n.networks.bootstrap(n.bootstrapped.admin_project_id)
+    n.placement = placement.EmbeddedPlacement(database=n.database, clock=n.clock, ids=n.ids)
     n.applications = {
+        "/placement": placement.application(n.placement, tokens=n.identity),
         "/identity": identity.application(n.identity),
         "/network": network.application(n.networks, tokens=n.identity),
         "/image": image.application(n.images, tokens=n.identity),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kilonova.database import checks, servers
+from kilonova.database import checks, decisions, servers
+from kilonova.database.decisions import DecisionListing
 from kilonova.database.flavors import seed_flavors
 from kilonova.model.clock import SystemClock
 from tests.simulation.world import IMAGE, Client, World, nothing_left
@@ -48,6 +49,29 @@ async def test_servers_are_found_by_a_part_of_their_addresses(world: World, clie
     for pattern, found in ((address[:-1], 1), (f"^{address}$", 1), (f"^{address[1:]}", 0)):
         page = (await client("GET", f"/servers?ip={pattern}")).json()
         assert len(page["servers"]) == found, pattern
+
+
+async def test_decisions_are_kept_in_order_and_forgotten(world: World, client: Client) -> None:
+    ids = await asyncio.gather(*(client.boot(f"s{number}") for number in range(5)))
+    for server_id in ids:
+        await client.until(server_id, "ACTIVE")
+    huge = await client.boot("huge", availability_zone="nova", flavorRef="5")
+    kept = await world.database.run(decisions.listing, DecisionListing(limit=1000))
+    assert [one.seq for one in kept] == sorted((one.seq for one in kept), reverse=True)
+    assert {one.server_id for one in kept if one.outcome == "placed"} >= set(ids)
+    assert all(one.details["ranking"] for one in kept if one.outcome == "placed")
+    await _ended(client, huge)
+    newest = (await world.database.run(decisions.listing, DecisionListing(limit=1)))[0]
+    keep = {"before": 0, "keep": 3, "most": 1000}
+    await asyncio.gather(*(world.database.run(decisions.purge, **keep) for _ in range(2)))  # two conductors at once
+    left = await world.database.run(decisions.listing, DecisionListing(limit=1000))
+    assert left[0].seq >= newest.seq and min(one.seq for one in left) > newest.seq - 3
+
+
+async def _ended(client: Client, server_id: str) -> None:
+    async with asyncio.timeout(60):
+        while (await client.show(server_id))["status"] == "BUILD":
+            await asyncio.sleep(0.1)
 
 
 async def test_servers_live_and_die(world: World, client: Client) -> None:

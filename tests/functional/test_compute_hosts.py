@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy.engine import Connection
 
 from kilonova.database import membership
+from kilonova.database.tables import actions
 from tests.functional.compute_api import NOW, Api, compute_api
-from tests.functional.compute_rows import insert_server
+from tests.functional.compute_rows import insert_action, insert_server
 
 UUIDS = {name: f"00000000-0000-4000-8000-00000000000{number}" for number, name in enumerate(("one", "two", "con"))}
 HOST_UUIDS = {"one": "10000000-0000-4000-8000-000000000001", "two": "10000000-0000-4000-8000-000000000002"}
@@ -53,6 +54,11 @@ def _world(connection: Connection) -> None:
         now=NOW,
     )
     insert_server(connection, "s1", host="one", name="web", task_state="rebooting")
+    for number, at_work in enumerate(
+        ({"on_host": "one", "lease_until": NOW}, {"lease_until": NOW}, {"on_host": "two"})
+    ):
+        insert_action(connection, number, "s1", "reboot", NOW)  # on host one; the control plane's; over
+        connection.execute(actions.update().where(actions.c.id == f"a{number}").values(**at_work))
 
 
 @pytest.fixture

@@ -58,6 +58,7 @@ async def test_token_has_roles_with_implied_ones_and_a_catalog_that_follows_the_
         "compute": "http://other.test:99/compute/v2.1",
         "image": "http://other.test:99/image",
         "network": "http://other.test:99/network",
+        "placement": "http://other.test:99/placement",
     }
     assert token["project"]["domain"] == {"id": "default", "name": "Default"}
     assert token["issued_at"].endswith("Z") and token["expires_at"] > token["issued_at"]

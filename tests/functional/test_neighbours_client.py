@@ -73,7 +73,7 @@ def test_identity(openstack: Run) -> None:
     credential = openstack("application", "credential", "create", "c1", *as_json, user="demo", project="demo")
     assert credential.get("secret") or credential.get("Secret")
     openstack("application", "credential", "delete", "c1", user="demo", project="demo")
-    assert len(openstack("endpoint", "list", *as_json)) == 12
+    assert len(openstack("endpoint", "list", *as_json)) == 15
     assert len(openstack("role", "list", *as_json)) == 5
     openstack("domain", "create", "d1", *as_json)
     openstack("domain", "set", "d1", "--disable")

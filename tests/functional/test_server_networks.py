@@ -1,16 +1,21 @@
 """Servers and the network service together: their networks, security groups, interfaces and floating addresses."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.engine import Connection
 
 from kilonova import network
+from kilonova.database import actions, engine
 from kilonova.database.flavors import seed_flavors
 from kilonova.hypervisor.fake.settings import Fault
+from kilonova.model.action import ActionState
+from kilonova.model.errors import Unavailable
+from kilonova.model.guest import Nic
 from kilonova.network import SHARED_NETWORK_ID, EmbeddedNetworks, NetworkSettings
 from tests.functional.network_api import Networking
 from tests.simulation.world import CALLERS, IMAGE, Client, Tokens, World
@@ -354,3 +359,46 @@ async def test_floating_addresses_show_at_the_server(client: Client, net: Networ
     await client.until(server_id, "SHUTOFF")
     await net(f"DELETE floatingips/{made['id']}", status=204)
     assert await kinds() == {"fixed": fixed}
+
+
+async def test_a_server_on_a_full_subnet_fails_and_says_why(world: World, client: Client, net: Networking) -> None:
+    """The lease and the ports are one transaction; where there are no ports, the step fails under a lease all the same."""
+    network_id = await subnet_on(net, "10.9.0.0/30")  # the gateway and one more
+    first = await client.boot("first", networks=[{"uuid": network_id}])
+    await client.until(first, "ACTIVE")
+    second = await client.boot("second", networks=[{"uuid": network_id}, {"uuid": SHARED_NETWORK_ID}])
+    failed = await client.until(second, "ERROR")
+    assert "No more IP addresses available" in failed["fault"]["message"]
+    assert failed["addresses"] == {}
+    ports = [port["device_id"] for port in (await net("GET ports"))["ports"]]
+    assert first in ports and second not in ports
+    [action] = (await client("GET", f"/servers/{second}/os-instance-actions")).json()["instanceActions"]
+    assert "No more IP addresses available" in action["message"]
+
+
+async def test_a_lease_without_its_ports_is_none(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A conductor that dies before the addresses stand at the server has not begun the step either."""
+    refused: list[tuple[str, int]] = []
+    addressed = engine.addressed
+
+    def dying(connection: Connection, action_id: str, server_id: str, nics: Sequence[Nic]) -> bool:
+        if not refused:
+            found = actions.find(connection, action_id)
+            assert found is not None
+            refused.append((found.state, len(nics)))
+            raise Unavailable("the connection was lost")
+        return addressed(connection, action_id, server_id, nics)
+
+    monkeypatch.setattr(engine, "addressed", dying)
+    server_id = await client.boot()
+    async with asyncio.timeout(60):
+        while not refused:
+            await asyncio.sleep(0.01)
+    [action] = await world.database.run(actions.of_server, server_id)
+    assert refused == [(ActionState.RUNNING, 1)]  # within the transaction it had begun
+    assert (action.state, action.epoch) == (ActionState.PENDING, 1)
+    assert await world.networks.ports_of(server_id) == []
+    await client.until(server_id, "ACTIVE")
+    assert len(await world.networks.ports_of(server_id)) == 1

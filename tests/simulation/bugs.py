@@ -290,13 +290,14 @@ def a_stop_is_recorded_first(patch: Patch) -> None:
 
 
 def ports_ask_nobody(patch: Patch) -> None:
-    """A build that was begun before the delete gets its ports after it."""
+    """A build that was begun before the delete gets its ports after it, in a transaction of their own."""
     addressed = engine.addressed
 
     def always(*given: Any) -> bool:
         addressed(*given)
         return True
 
+    patch.setattr(EmbeddedNetworks, "binder", None)
     patch.setattr(addresses, "is_leaving", lambda connection, server_id: False)
     patch.setattr(engine, "addressed", always)
 

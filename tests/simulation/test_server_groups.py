@@ -34,7 +34,7 @@ async def host_of(client: Client, server_id: str, status: str = "ACTIVE") -> str
 async def test_anti_affinity_holds_and_says_why(world: World, client: Client) -> None:
     group = await new_group(client, "anti-affinity")
     ids = [await boot(client, {"group": group}) for _ in range(3)]
-    ended = [await _ended(client, server_id) for server_id in ids]
+    ended = [await client.ended(server_id) for server_id in ids]
     assert Counter(server["status"] for server in ended) == {"ACTIVE": 2, "ERROR": 1}
     assert {s["OS-EXT-SRV-ATTR:host"] for s in ended if s["status"] == "ACTIVE"} == {"host1", "host2"}
     (failed,) = [server for server in ended if server["status"] == "ERROR"]
@@ -49,19 +49,10 @@ async def test_anti_affinity_holds_and_says_why(world: World, client: Client) ->
     assert await host_of(client, await boot(client, {"group": [group]}))
 
 
-async def _ended(client: Client, server_id: str) -> dict[str, Any]:
-    async with asyncio.timeout(120):
-        while True:
-            server = await client.show(server_id)
-            if server["status"] != "BUILD":
-                return server
-            await asyncio.sleep(0.1)
-
-
 async def test_rules_allow_some_on_one_host(world: World, client: Client) -> None:
     group = await new_group(client, "anti-affinity", max_server_per_host=2)
     ids = [await boot(client, {"group": group}) for _ in range(5)]
-    ended = [await _ended(client, server_id) for server_id in ids]
+    ended = [await client.ended(server_id) for server_id in ids]
     assert Counter(s["OS-EXT-SRV-ATTR:host"] for s in ended) == {"host1": 2, "host2": 2, None: 1}
 
 

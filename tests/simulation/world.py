@@ -36,13 +36,15 @@ ADMIN = Caller(user_id="u0", project_id="p0", roles=frozenset({"admin", "manager
 
 
 class CountingNetworks:
-    """A network service that only remembers who holds a port."""
+    """A network service that only remembers who holds a port, in no database."""
+
+    binder = None
 
     def __init__(self) -> None:
         self.ports: dict[str, list[Nic]] = {}
 
-    async def check(self, caller: Caller, requested: list[RequestedNic]) -> None:
-        return None
+    async def check(self, caller: Caller, requested: list[RequestedNic] | None) -> list[RequestedNic]:
+        return requested or await self.default_networks(caller)
 
     async def default_networks(self, caller: Caller) -> list[RequestedNic]:
         return [RequestedNic(network_id="net")]
@@ -201,6 +203,13 @@ class Client:
                 if server["status"] == status and server["OS-EXT-STS:task_state"] is None:
                     return server
                 await asyncio.sleep(0.1)
+
+    async def ended(self, server_id: str) -> dict[str, Any]:
+        """The server once its build is over, well or not."""
+        async with asyncio.timeout(120):
+            while (server := await self.show(server_id))["status"] == "BUILD":
+                await asyncio.sleep(0.1)
+        return server
 
     async def until_gone(self, server_id: str) -> None:
         async with asyncio.timeout(120):

@@ -2,12 +2,14 @@
 
 import pytest
 
-from kilonova import identity, image, network
+from kilonova import identity, image, network, placement
 from kilonova.web.routes import Route
 
 
 @pytest.mark.parametrize(
-    "routes", [identity.routes(), image.routes(), network.routes()], ids=["identity", "image", "network"]
+    "routes",
+    [identity.routes(), image.routes(), network.routes(), placement.routes()],
+    ids=["identity", "image", "network", "placement"],
 )
 def test_a_rule_has_one_default_role(routes: list[Route]) -> None:
     roles: dict[str, str] = {}

@@ -1,6 +1,6 @@
 """The front door: one port, every service below its own path.
 
-``/compute``, ``/identity``, ``/image``, ``/network`` are found by clients through the catalog; ``/`` says what is
+``/compute``, ``/identity``, ``/image``, ``/network``, ``/placement`` are found by clients through the catalog; ``/`` says what is
 here to a person who opens it, ``/healthcheck`` answers load balancers, ``/openapi.json`` describes the Compute API.
 None of these three needs a token.
 """

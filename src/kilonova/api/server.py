@@ -2,16 +2,18 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 
 import structlog
 
-from kilonova import identity, image, network
+from kilonova import identity, image, network, placement
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.front import Front
 from kilonova.api.http_server import HttpServer
 from kilonova.api.openapi import openapi
 from kilonova.api.operations.metrics import Metrics
 from kilonova.api.operations.routes import operations_application
+from kilonova.api.operations.what_if import Planner
 from kilonova.api.table import compute_application, compute_routes
 from kilonova.config import Config
 from kilonova.database.connection import Database
@@ -35,6 +37,7 @@ class ApiServer:
         clock: Clock,
         ids: Ids,
         random: Random,
+        planner: Callable[[], Planner],
     ) -> None:
         cloud = Deployment(
             config=config,
@@ -52,11 +55,12 @@ class ApiServer:
         self._server = HttpServer(
             Front(
                 {
-                    "/kilonova": operations_application(cloud, tokens, overrides),
+                    "/kilonova": operations_application(cloud, tokens, planner, overrides),
                     "/metrics": Metrics(cloud),
                     "/compute": compute_application(cloud, tokens, overrides),
                     "/identity": identity.application(neighbours.identity, overrides=overrides),
                     "/image": image.application(neighbours.images, tokens=tokens, overrides=overrides),
+                    "/placement": placement.application(neighbours.placement, tokens=tokens, overrides=overrides),
                     "/network": network.application(neighbours.networks, tokens=tokens, overrides=overrides),
                 },
                 lambda: openapi(compute_routes(), "/compute"),

@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -80,6 +81,7 @@ class Cloud:
             )
             for service in answer.json()["token"]["catalog"]
         }
+        endpoints.setdefault("kilonova", _operations(endpoints["compute"]))
         return cls(http, answer.headers["X-Subject-Token"], endpoints)
 
     def close(self) -> None:
@@ -107,6 +109,12 @@ class Cloud:
             **more.pop("headers", {}),
         }
         return _send(self._http, method, self.endpoints[service] + path, headers=headers, **more)
+
+
+def _operations(compute: str) -> str:
+    """Our own API stands beside Compute's; a catalog that OpenStack's clients read has no word for it."""
+    parts = urlsplit(compute)
+    return f"{parts.scheme}://{parts.netloc}{parts.path.partition('/compute')[0]}/kilonova/v1"
 
 
 def _send(http: httpx.Client, method: str, url: str, **more: Any) -> httpx.Response:

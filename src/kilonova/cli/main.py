@@ -185,6 +185,70 @@ def trace(
         tracing.show(cloud, what)
 
 
+@app.command(epilog="Example: kilonova explain web-1")
+def explain(
+    what: Annotated[str, typer.Argument(metavar="SERVER", help="A server's name or id.")],
+    state_dir: StateDir = None,
+    every: Annotated[bool, typer.Option("--all", help="Earlier decisions too, as long as they are kept.")] = False,
+    json_output: Json = False,
+) -> None:
+    """Tell why a server is where it is, or nowhere: what each rule dropped, how hosts ranked, what would have fitted.
+
+    Administrators see hosts and numbers; owners see rules, counts, and what to ask for instead.
+    """
+    from kilonova.cli.client import Cloud, Credentials
+    from kilonova.cli.explain import show
+
+    show(Cloud.connect(Credentials.find(_state(state_dir))), what, every=every, json_output=json_output)
+
+
+@app.command(name="what-if", epilog="Example: kilonova what-if --flavor m1.large --count 40 --drain host3")
+def what_if(
+    state_dir: StateDir = None,
+    flavor: Annotated[str | None, typer.Option(help="The servers' flavor, by name or id.")] = None,
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="How many servers.")] = 1,
+    image: Annotated[str | None, typer.Option(help="Their image, by name or id; its properties count.")] = None,
+    zone: Annotated[str | None, typer.Option(help="Their availability zone.")] = None,
+    hint: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A hint; may be repeated.")] = None,
+    add_hosts: Annotated[int | None, typer.Option(min=1, max=10_000, help="As if there were so many more.")] = None,
+    like: Annotated[str | None, typer.Option(metavar="HOST", help="Which host the new ones are like.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="CORES,MIB,GIB", help="What can be claimed of each new host.")
+    ] = None,
+    without_host: Annotated[list[str] | None, typer.Option(metavar="HOST", help="As if it were not there.")] = None,
+    drain: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="Whether its servers find a place elsewhere.")
+    ] = None,
+    json_output: Json = False,
+) -> None:
+    """Tell how many servers would fit, where, and what stops the next one, or whether a host can be drained. Nothing is done.
+
+    For administrators. Exit code 1: not all would fit.
+    """
+    from kilonova.cli.client import Cloud, Credentials
+    from kilonova.cli.what_if import hints_of, show, sizes_of
+    from kilonova.model.errors import Misconfigured
+
+    if flavor is None and not drain:
+        raise Misconfigured("name a --flavor, a host to --drain, or both")
+    if add_hosts is None and (like or size):
+        raise Misconfigured("--like and --size say what --add-hosts adds; name how many")
+    new_hosts = None if add_hosts is None else {"count": add_hosts, "like": like, **sizes_of(size)}
+    question = {
+        "flavor": flavor,
+        "count": count,
+        "image": image,
+        "availability_zone": zone,
+        "hints": hints_of(hint or []),
+        "add_hosts": {key: value for key, value in new_hosts.items() if value is not None} if new_hosts else None,
+        "without_hosts": without_host,
+        "drain": drain,
+    }
+    asked = {key: value for key, value in question.items() if value}
+    cloud = Cloud.connect(Credentials.find(_state(state_dir)))
+    raise typer.Exit(0 if show(cloud, asked, json_output=json_output) else 1)
+
+
 @app.command(epilog="Example: kilonova options | less")
 def options(json_output: Json = False) -> None:
     """List every option with its default and what it is for."""

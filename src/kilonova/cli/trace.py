@@ -7,6 +7,7 @@ from typing import Any
 
 from kilonova.cli import timelines
 from kilonova.cli.client import Cloud, Refused
+from kilonova.cli.servers import find_server
 from kilonova.model.errors import NotFound
 
 _REQUEST = re.compile(r"req-[0-9a-f-]{36}")
@@ -18,7 +19,7 @@ def find(cloud: Cloud, what: str) -> tuple[list[timelines.Journey], list[dict[st
     """The journeys to draw, and the server's other actions. Raises ``NotFound``."""
     if _REQUEST.fullmatch(what):
         return _of_request(cloud, what), []
-    server = _server(cloud, what)
+    server = find_server(cloud, what, "server and no request")
     actions: list[dict[str, Any]] = cloud.get("compute", f"/servers/{server['id']}/os-instance-actions")[
         "instanceActions"
     ]
@@ -26,25 +27,6 @@ def find(cloud: Cloud, what: str) -> tuple[list[timelines.Journey], list[dict[st
         raise NotFound(f"server {what} has no recorded requests")
     newest = actions[0]
     return [timelines.read_journey(cloud, server["id"], server["name"], newest["request_id"])], actions[1:]
-
-
-def _server(cloud: Cloud, what: str) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = cloud.get("compute", f"/servers/{what}")["server"]
-        return found
-    except Refused as refused:
-        if refused.status not in (400, 404):
-            raise
-    named = cloud.get("compute", "/servers", name=f"^{re.escape(what)}$", all_tenants=1)["servers"]
-    if not named:
-        raise NotFound(
-            f"no server and no request is called {what}; `openstack server list --all-projects` shows the servers"
-        )
-    if len(named) > 1:
-        ids = ", ".join(server["id"] for server in named)
-        raise NotFound(f"{len(named)} servers are called {what}; name one by its id: {ids}")
-    one: dict[str, Any] = named[0]
-    return one
 
 
 def _of_request(cloud: Cloud, request_id: str) -> list[timelines.Journey]:

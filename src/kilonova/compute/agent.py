@@ -12,6 +12,7 @@ import structlog
 from kilonova.compute.build import StepFailed
 from kilonova.compute.conductor import ConductorClient
 from kilonova.compute.image_cache import ImageCache
+from kilonova.compute.monitors import monitors_of
 from kilonova.compute.operations import OPERATIONS, PREPARING
 from kilonova.compute.reconcile import Reconciler
 from kilonova.compute.resume import ResumeList
@@ -34,6 +35,7 @@ from kilonova.messaging.contract import (
     Need,
     PerformStep,
     Ping,
+    Ratios,
     compute_calls_queue,
     compute_queue,
 )
@@ -90,6 +92,7 @@ class Agent:
             resume=resume,
         )
         self._capabilities: Capabilities | None = None
+        self._monitors = monitors_of(compute.monitors)
         self._reported: HostResources | None = None
         self._heard_at = clock.monotonic()
         self._unsure = False  # silence, or a step without a verdict: others may have decided without us
@@ -289,6 +292,13 @@ class Agent:
                 capacity=self._capacity(resources) if changed else None,
                 availability_zone=self._config.availability_zone,
                 address=self._config.address,
+                metrics={name: value for monitor in self._monitors for name, value in monitor.measure().items()},
+                reserved=Need(vcpus=0, memory_mb=self._config.reserved_memory_mb, disk_gb=0),
+                ratios=Ratios(
+                    vcpus=self._config.cpu_ratio,
+                    memory_mb=self._config.memory_ratio,
+                    disk_gb=self._config.disk_ratio,
+                ),
             ),
             HostReportAnswer,
             RequestContext(request_id="req-heartbeat"),

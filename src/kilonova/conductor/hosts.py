@@ -76,6 +76,7 @@ class Hosts:
             incarnation=report.incarnation,
             uuid=self._ids.uuid(),
             now=now,
+            metrics=report.metrics,
         )
         if report.resources is not None:
             membership.describe_host(
@@ -102,6 +103,7 @@ class Hosts:
             "vcpus_capacity": capacity.vcpus,
             "memory_mb_capacity": capacity.memory_mb,
             "disk_gb_capacity": capacity.disk_gb,
+            **_terms(report),
         }
 
     async def work(self, delivery: Delivery) -> Message:
@@ -201,3 +203,18 @@ class Hosts:
         here = {server.id for server in servers.on_host(connection, report.host)}
         still = [one for one in report.findings if one.kind == GUEST_OF_NOBODY or one.subject in here]
         findings.replace(connection, report.host, still, now)
+
+
+def _terms(report: HostReport) -> dict[str, object]:
+    """What the host keeps back and multiplies by; one of an earlier release does not say."""
+    if report.reserved is None or report.ratios is None:
+        return {}
+    reserved, ratios = report.reserved, report.ratios
+    return {
+        "vcpus_reserved": reserved.vcpus,
+        "memory_mb_reserved": reserved.memory_mb,
+        "disk_gb_reserved": reserved.disk_gb,
+        "vcpus_ratio": ratios.vcpus,
+        "memory_mb_ratio": ratios.memory_mb,
+        "disk_gb_ratio": ratios.disk_gb,
+    }

@@ -7,6 +7,7 @@ import structlog
 
 from kilonova.conductor.dead_letters import DeadLetters
 from kilonova.conductor.due import Due
+from kilonova.conductor.forgetting import Forgetting
 from kilonova.conductor.hosts import Hosts
 from kilonova.conductor.own_steps import OwnSteps
 from kilonova.conductor.release import Releaser
@@ -53,6 +54,8 @@ class Conductor:
         self._own = OwnSteps(database, bus, clock, ids, own, host=host, config=config.actions)
         steps = Steps(database, bus, clock, networks, images, self._own, host=host, config=config.actions)
         hosts = Hosts(database, clock, ids, config=config.actions)
+        self._due = Due(database, bus, clock, ids, host=host, config=config)
+        self._forgetting = Forgetting(database, clock, config.scheduler)
         self.sweep = Sweep(
             database,
             bus,
@@ -61,7 +64,7 @@ class Conductor:
             config=config.actions,
             membership_config=config.membership,
             tidy=releaser.tidy,
-            ask_for_due=Due(database, bus, clock, ids, host=host, config=config).once,
+            ask_for_due=self._look_after,
         )
         self._dead_letters = DeadLetters(database, clock)
         self._handlers: dict[type[Message], Callable[[Delivery], Awaitable[Message | None]]] = {
@@ -82,6 +85,11 @@ class Conductor:
         if self._bus.volatile:
             await self.sweep.resume_all()
         self._sweeping = asyncio.get_running_loop().create_task(self.sweep.run(), name="sweep")
+
+    async def _look_after(self) -> None:
+        """What every sweep does beside mending late actions."""
+        await self._due.once()
+        await self._forgetting.once()
 
     async def drain(self, timeout: float) -> None:
         """Take no more, finish what runs."""

@@ -1,9 +1,11 @@
 """nova-compute's word on the steps it performs, and the database's answer (step 6 of the picture)."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import msgspec
 import structlog
+from sqlalchemy.engine import Connection
 
 from kilonova.conductor.own_steps import OwnSteps
 from kilonova.config import ActionsConfig
@@ -26,11 +28,10 @@ from kilonova.model.action import Action
 from kilonova.model.clock import Clock
 from kilonova.model.errors import KilonovaError, Stale, Unavailable
 from kilonova.model.guest import ImageTicket, ImageUpload, Nic
-from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.kinds.create import CREATE
 from kilonova.model.remedies import may_retry_elsewhere
-from kilonova.model.server import TaskState
-from kilonova.network.protocol import NetworkService, RequestedNic
+from kilonova.model.server import Server, TaskState
+from kilonova.network.protocol import Binder, NetworkService, RequestedNic
 from kilonova.telemetry.timeline import Timeline
 
 log = structlog.get_logger()
@@ -77,21 +78,11 @@ class Steps:
         asked = delivery.message
         assert isinstance(asked, BeginStep)
         try:
-            begun = await self._database.run(
-                engine.begin,
-                action_id=asked.action_id,
-                step=asked.step,
-                epoch=asked.epoch,
-                owner=asked.host,
-                claimant=asked.claimant,
-                now=self._clock.now(),
-                lease=self._lease,
-                events=asked.events,
-            )
+            begun, nics = await self._begin(asked)
         except Stale as stale:
             return StepRefused(reason=stale.message)
         try:
-            return await self._grant(begun)
+            return await self._grant(begun, nics)
         except Unavailable:
             raise
         except Stale as stale:
@@ -99,17 +90,42 @@ class Steps:
         except KilonovaError as error:
             return await self._fail_here(begun, error)
 
-    async def _grant(self, begun: engine.Begun) -> StepGranted:
-        nics: list[Nic] = []
+    async def _begin(self, asked: BeginStep) -> tuple[engine.Begun, list[Nic] | None]:
+        """The lease and, where the ports are in this database, the step's addresses in one transaction; None: still to be had.
+
+        Ports that cannot be had keep nobody from the lease: under it they are asked for again, and the step fails under its
+        own epoch. Raises ``Stale``.
+        """
+        leave = {
+            "action_id": asked.action_id,
+            "step": asked.step,
+            "epoch": asked.epoch,
+            "owner": asked.host,
+            "claimant": asked.claimant,
+            "now": self._clock.now(),
+            "lease": self._lease,
+            "events": asked.events,
+        }
+        try:
+            return await self._database.run(_begin, self._networks.binder, leave)
+        except (Stale, Unavailable):
+            raise
+        except KilonovaError:
+            return await self._database.run(_begin, None, leave)
+
+    async def _grant(self, begun: engine.Begun, nics: list[Nic] | None) -> StepGranted:
+        action, step = begun.action, begun.step
+        if nics is None:
+            nics = await self._allocate(begun) if step.needs_ports else []
         ticket: ImageTicket | None = None
-        step = KINDS[begun.action.kind].step(begun.action.step)
-        if step.provides or step.rebinds:
-            nics, ticket = await self._provide(begun, image=step.provides)
+        if step.provides:
+            image_id = action.work.get("image_id", begun.server.image_id)
+            ticket = await self._images.ticket(image_id) if image_id else None
         elif step.fetches:
-            ticket = await self._images.ticket(begun.action.input.get("image_id") or begun.server.image_id or "")
-        upload = await self._upload(begun.action) if step.uploads else None
+            ticket = await self._images.ticket(action.input.get("image_id") or begun.server.image_id or "")
+        upload = await self._upload(action) if step.uploads else None
         lease = self._config.lease
-        return StepGranted(epoch=begun.action.epoch, lease_seconds=lease, nics=nics, image=ticket, upload=upload)
+        return StepGranted(epoch=action.epoch, lease_seconds=lease, nics=nics, image=ticket, upload=upload)
 
     async def _upload(self, action: Action) -> ImageUpload | None:
         """The right to upload; None if an earlier try has done so, or there is no such image any more."""
@@ -123,17 +139,13 @@ class Steps:
             log.warning("no image to upload", action=action.id, image=image.id, error=error.message)
             return None
 
-    async def _provide(self, begun: engine.Begun, *, image: bool) -> tuple[list[Nic], ImageTicket | None]:
+    async def _allocate(self, begun: engine.Begun) -> list[Nic]:
         server = begun.server
-        requested = [RequestedNic(**nic) for nic in server.networks]
-        host = begun.action.on_host or server.host or ""
-        nics = await self._networks.allocate(server.id, server.project_id, host, requested)
+        nics = await self._networks.allocate(server.id, server.project_id, begun.on_host, _requested(server))
         if not await self._database.run(engine.addressed, begun.action.id, server.id, nics):
             await self._give_back_if_leaving(server.id)
             raise Stale(f"server {server.id} is no longer held by action {begun.action.id}")
-        image_id = begun.action.work.get("image_id", server.image_id)
-        ticket = await self._images.ticket(image_id) if image and image_id else None
-        return nics, ticket
+        return nics
 
     async def _give_back_if_leaving(self, server_id: str) -> None:
         """A delete came in between, and has perhaps given back what there was before we took this.
@@ -241,6 +253,7 @@ class Steps:
             message=error.message,
             details=error.details,
             elsewhere=retry and may_retry_elsewhere(action, self._limits),
+            host_failed=retry,
             guest_gone=guest_gone,
             now=self._clock.now(),
             dispatch=self._dispatch,
@@ -258,3 +271,20 @@ class Steps:
             await self._bus.cast(outgoing.queue, outgoing.message, outgoing.context)
         except Unavailable as failure:
             log.warning("the sweep will send this again", action=action_id, error=failure.message)
+
+
+def _begin(
+    connection: Connection, binder: Binder | None, leave: Mapping[str, Any]
+) -> tuple[engine.Begun, list[Nic] | None]:
+    begun = engine.begin(connection, **leave)
+    if binder is None or not begun.step.needs_ports:
+        return begun, None
+    server = begun.server
+    nics = binder(connection, server.id, server.project_id, begun.on_host, _requested(server))
+    if not engine.addressed(connection, begun.action.id, server.id, nics):
+        raise Stale(f"server {server.id} is no longer held by action {begun.action.id}")
+    return begun, nics
+
+
+def _requested(server: Server) -> list[RequestedNic]:
+    return [RequestedNic(**nic) for nic in server.networks]

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kilonova.database import host_servers
+from kilonova.database import aggregate_ratios, host_servers
 from kilonova.database.tables import aggregate_hosts as members
 from kilonova.database.tables import aggregates, hosts
 from kilonova.model.aggregate import ZONE_KEY, Aggregate
@@ -25,6 +25,13 @@ _ZONES = (
 )
 _ZONE_OF = _ZONES.where(_m.host == sa.bindparam("of_host"))
 _OWN_ZONE = sa.select(_h.availability_zone).where(_h.host == sa.bindparam("of_host"))
+ZONE_BY_AGGREGATE = (
+    # Of a row of hosts; they all say the same, if several do.
+    sa.select(sa.func.min(_a.availability_zone))
+    .join(members, _a.id == _m.aggregate_id)
+    .where(_m.host == _h.host)
+    .scalar_subquery()
+)
 _THESE: sa.BindParameter[str] = sa.bindparam("these", expanding=True)
 _ZONES_OF = _ZONES.where(_m.host.in_(_THESE))
 _OWN_ZONES = sa.select(_h.host, _h.availability_zone).where(_h.host.in_(_THESE))
@@ -92,7 +99,8 @@ def rename(connection: Connection, number: int, name: str, now: int) -> None:
 
 
 def change_metadata(connection: Connection, number: int, changes: Mapping[str, str | None], now: int) -> None:
-    """Set keys, and take those away whose value is None. Raises ``Invalid`` for a change of zone that cannot be."""
+    """Set keys, and take those away whose value is None. Raises ``Invalid`` for a change of zone, or of
+    allocation ratios, that cannot be."""
     aggregate = _held(connection, number)
     if ZONE_KEY in changes:
         _check_zone(connection, aggregate, changes[ZONE_KEY])
@@ -100,6 +108,11 @@ def change_metadata(connection: Connection, number: int, changes: Mapping[str, s
     kept = {key: value for key, value in merged.items() if value is not None}
     values = {"metadata": kept, "availability_zone": kept.get(ZONE_KEY), "updated_at": now}
     connection.execute(aggregates.update().where(_a.id == number).values(**values))
+    if aggregate_ratios.spoken_of(changes):
+        try:
+            aggregate_ratios.renew(connection, aggregate.hosts, now)
+        except Conflict as error:
+            raise _refused(aggregate, error.message.rstrip(".")) from None
 
 
 def _held(connection: Connection, number: int) -> Aggregate:
@@ -159,6 +172,7 @@ def add_host(connection: Connection, number: int, host: str, now: int) -> None:
     if zone is not None:
         _keep_servers_zone(connection, f"added to aggregate {number}", host, zone)
     connection.execute(members.insert(), {"aggregate_id": number, "host": host})
+    _renew_capacity(connection, aggregate, host, now)
     _touch(connection, number, now)
 
 
@@ -172,7 +186,13 @@ def remove_host(connection: Connection, number: int, host: str, now: int) -> Non
         own = connection.execute(_OWN_ZONE, {"of_host": host}).scalar()
         _keep_servers_zone(connection, f"removed from aggregate {number}", host, own)
     connection.execute(members.delete().where(_m.aggregate_id == number, _m.host == host))
+    _renew_capacity(connection, aggregate, host, now)
     _touch(connection, number, now)
+
+
+def _renew_capacity(connection: Connection, aggregate: Aggregate, host: str, now: int) -> None:
+    if aggregate_ratios.spoken_of(aggregate.metadata):
+        aggregate_ratios.renew(connection, [host], now)
 
 
 def _keep_servers_zone(connection: Connection, how: str, host: str, zone: str | None) -> None:

@@ -15,6 +15,7 @@ from kilonova.database.tables import (
     actions,
     allocations,
     fixed_ips,
+    host_inventories,
     hosts,
     networks,
     ports,
@@ -166,6 +167,20 @@ def _host_usage(connection: Connection) -> Iterator[Finding]:
             subject=host,
             message=f"{_amounts(claimed)} are claimed of a host that is not known (its service was deleted?)",
         )
+
+
+def _custom_usage(connection: Connection) -> Iterator[Finding]:
+    """What is used of the inventories that operators added is what allocations have of them."""
+    claimed: Counter[tuple[str, str]] = Counter()
+    for row in connection.execute(sa.select(_l.host, _l.custom).where(_l.custom.is_not(None))):
+        claimed.update({(row.host, name): amount for name, amount in row.custom.items()})
+    there = sa.select(host_inventories.c.host, host_inventories.c.resource_class, host_inventories.c.used)
+    used = {(row.host, row.resource_class): int(row.used) for row in connection.execute(there)}
+    for host, name in sorted(claimed.keys() | used.keys()):
+        counted, amount = used.get((host, name), 0), claimed[host, name]
+        if counted != amount:
+            message = f"it counts {counted} of {name} as used; its allocations are {amount}"
+            yield Finding(kind="custom_usage", subject=f"{host} {name}", message=message)
 
 
 def _amounts(amounts: tuple[int, int, int, int]) -> str:
@@ -328,6 +343,7 @@ _RULES: tuple[Callable[[Connection], Iterator[Finding]], ...] = (
     _allocations_held_for_nothing,
     _resized_without_a_way_back,
     _host_usage,
+    _custom_usage,
     _quota_usage,
     _charges_of_nobody,
     _unleased_actions,

@@ -15,6 +15,7 @@ connection *during commit* the outcome is unknown, which every caller must be ab
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -25,6 +26,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.url import URL, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
+from sqlalchemy.util import greenlet_spawn
 
 from kilonova.model.clock import Clock, Random
 from kilonova.model.errors import Misconfigured, Unavailable
@@ -175,14 +177,12 @@ class NetworkDatabase:
 
     async def run(self, transaction: Transaction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         for attempt in range(1, self._settings.attempts + 1):
-            committing = False  # then a lost connection may hide a success: the caller asks, we must not do it twice
+            once = _Once(self._engine.sync_engine)
             try:
-                async with asyncio.timeout(self._settings.statement_timeout), self._engine.begin() as connection:
-                    value = await connection.run_sync(transaction, *args, **kwargs)
-                    committing = True
-                return value
+                async with asyncio.timeout(self._settings.statement_timeout):
+                    return await greenlet_spawn(partial(once.run, transaction, *args, **kwargs))
             except (DBAPIError, OSError, TimeoutError) as error:
-                again = _is_race(error) or (not committing and _is_lost(error))
+                again = _is_race(error) or (not once.committing and _is_lost(error))
                 if not again and not _is_connectivity(error):
                     raise
                 if not again or attempt == self._settings.attempts:
@@ -192,6 +192,24 @@ class NetworkDatabase:
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+class _Once:
+    """One try at a transaction. It is one greenlet from connection to commit: with the engine's own asyncio wrappers it was five
+    and a task, which cost more than a statement.
+
+    ``committing``: from then on a lost connection may hide a success. The caller asks; we must not do it twice.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self.committing = False
+
+    def run(self, transaction: Transaction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._engine.begin() as connection:
+            value = transaction(connection, *args, **kwargs)
+            self.committing = True
+        return value
 
 
 # 1205/1213: InnoDB lock wait and deadlock; 1020: record changed since read (MariaDB 11.6+ snapshot isolation);

@@ -12,14 +12,15 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, ledger, membership, outcomes, servers
+from kilonova.database import actions, decisions, host_builds, ledger, membership, outcomes, servers
 from kilonova.database.outgoing import Outgoing, step_message
 from kilonova.messaging.contract import TimelineEvent
 from kilonova.model.action import Action, ActionState, Performer, Remedy, Step, host_of_step, next_step
+from kilonova.model.decision import DecisionRecord
 from kilonova.model.errors import NotFound, Stale
 from kilonova.model.guest import Nic
 from kilonova.model.kinds.catalog import KINDS
-from kilonova.model.kinds.create import SCHEDULE
+from kilonova.model.kinds.create import CREATE, SCHEDULE
 from kilonova.model.remedies import resend_delay
 from kilonova.model.server import PowerState, Server, VmState
 
@@ -56,6 +57,7 @@ def no_valid_host(
     now: int,
     dispatch: int,
     events: Sequence[TimelineEvent],
+    made: Sequence[DecisionRecord],
 ) -> Outgoing | None:
     """End an action that fits nowhere; if hosts have failed it before, the last of their reasons leads. Raises ``Stale``."""
     action = actions.find(connection, action_id)
@@ -65,6 +67,7 @@ def no_valid_host(
         message = f"{action.message.rstrip('.')}. No other host could take it: {message}"
     outgoing = _turn_back(connection, action, message, details, now, dispatch)
     actions.record(connection, action_id, events)
+    decisions.record(connection, made)
     return outgoing
 
 
@@ -76,6 +79,16 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
 
     action: Action
     server: Server
+
+    @property
+    def step(self) -> Step:
+        """The step that was begun."""
+        return KINDS[self.action.kind].step(self.action.step)
+
+    @property
+    def on_host(self) -> str:
+        """The host that performs it."""
+        return self.action.on_host or self.server.host or ""
 
 
 def begin(
@@ -248,13 +261,14 @@ def fail(
     message: str,
     details: str,
     elsewhere: bool,
+    host_failed: bool = False,
     guest_gone: bool = False,
     now: int,
     dispatch: int,
     events: Sequence[TimelineEvent],
 ) -> Outgoing | None:
-    """A step failed and was undone where it was. ``elsewhere``: give another host a try. ``guest_gone``: there was nothing to
-    work on, and nothing that the server could go back to. Raises ``Stale``."""
+    """A step failed and was undone where it was. ``elsewhere``: give another host a try. ``host_failed``: the host was at
+    fault. ``guest_gone``: there was nothing to work on, and nothing that the server could go back to. Raises ``Stale``."""
     action = actions.find(connection, action_id)
     if action is None or action.epoch != epoch or action.step != step or action.finished_at is not None:
         raise Stale(f"action {action_id} is past epoch {epoch}")
@@ -270,6 +284,8 @@ def fail(
             servers.update(
                 connection, action.server_id, vm_state=str(VmState.ERROR), power_state=int(PowerState.NOSTATE)
             )
+    if host_failed and kind is CREATE and action.on_host is not None:
+        host_builds.failed(connection, action.on_host)
     actions.record(connection, action_id, events)
     return outgoing
 

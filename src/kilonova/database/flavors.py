@@ -1,5 +1,6 @@
 """Rows of ``flavors`` and ``flavor_access``: the sizes of servers, and who may see the private ones."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +21,8 @@ _ACCESS = (
     .where(flavor_access.c.flavorid == sa.bindparam("of_flavor"))
     .order_by(flavor_access.c.project_id)
 )
+
+_CHOICES = 500
 
 SORT_KEYS = {  # the API's word for each column
     "created_at": "created_at",
@@ -68,11 +71,19 @@ def list_flavors(connection: Connection, asked: FlavorListing) -> list[Flavor]:
         query = query.where(_named(asked.name))
     if asked.marker is not None:
         query = query.where(_after(connection, asked, column))
-    unset = column.is_(None)  # said aloud, since PostgreSQL by itself would sort NULL last
-    rising = (unset.desc(), column.asc(), _f.id.asc())
-    falling = (unset.asc(), column.desc(), _f.id.desc())
-    query = query.order_by(*(rising if asked.ascending else falling))
+    if (
+        column.nullable
+    ):  # said aloud, since PostgreSQL by itself would sort NULL last; for others, it would keep from the index
+        query = query.order_by(column.is_(None).desc() if asked.ascending else column.is_(None).asc())
+    query = query.order_by(*((column.asc(), _f.id.asc()) if asked.ascending else (column.desc(), _f.id.desc())))
     return [_flavor(row) for row in connection.execute(query.limit(asked.limit))]
+
+
+def choices(connection: Connection, projects: Sequence[str]) -> dict[str, list[Flavor]]:
+    """The flavors each project can make servers of, bounded; for advice."""
+    return {
+        project: list_flavors(connection, FlavorListing(project_id=project, limit=_CHOICES)) for project in projects
+    }
 
 
 def _visible(is_public: bool, project_id: str | None) -> sa.ColumnElement[bool]:
@@ -89,12 +100,18 @@ def _named(pattern: str) -> sa.ColumnElement[bool]:
     return _f.name.regexp_match(pattern)
 
 
-def _after(connection: Connection, asked: FlavorListing, column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+def _after(connection: Connection, asked: FlavorListing, column: sa.Column[Any]) -> sa.ColumnElement[bool]:
     """Everything behind the marker; no value (of a description) counts as the smallest."""
     row = connection.execute(_BY_ID, {"of_flavor": asked.marker}).first()
     if row is None:
         raise Invalid(f"marker [{asked.marker}] not found")
     value = row._mapping[SORT_KEYS[asked.sort_key]]
+    if (
+        not column.nullable
+    ):  # the first condition is for the index: with an OR alone it would be read from its beginning
+        if asked.ascending:
+            return sa.and_(column >= value, sa.or_(column > value, _f.id > row.id))
+        return sa.and_(column <= value, sa.or_(column < value, _f.id < row.id))
     same = column.is_not_distinct_from(value)
     if asked.ascending:
         beyond = column.is_not(None) if value is None else column > value
@@ -112,6 +129,12 @@ def find_flavor(connection: Connection, flavorid: str, project_id: str | None, i
         return _flavor(row)
     shared = connection.execute(_SHARED, {"of_flavor": flavorid, "of_project": project_id}).first()
     return None if shared is None else _flavor(row)
+
+
+def find_named(connection: Connection, name: str) -> Flavor | None:
+    """The flavor of that name, whoever may see it, or None."""
+    row = connection.execute(sa.select(flavors).where(_f.name == name)).first()
+    return None if row is None else _flavor(row)
 
 
 def get_flavor(connection: Connection, flavorid: str, project_id: str | None, is_admin: bool) -> Flavor:

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kilonova.database import custom_claims
 from kilonova.database.tables import allocations, hosts, quota_limits, quota_usages
 from kilonova.messaging.contract import Need
 from kilonova.model.errors import QuotaExceeded
@@ -28,6 +29,7 @@ _CLAIM = (
         memory_mb_used=_h.memory_mb_used + sa.bindparam("memory_needed", type_=sa.Integer),
         disk_gb_used=_h.disk_gb_used + sa.bindparam("disk_needed", type_=sa.Integer),
         servers_count=_h.servers_count + 1,
+        generation=_h.generation + 1,
     )
 )
 _RETURN = (
@@ -38,6 +40,7 @@ _RETURN = (
         memory_mb_used=_h.memory_mb_used - sa.bindparam("memory_needed", type_=sa.Integer),
         disk_gb_used=_h.disk_gb_used - sa.bindparam("disk_needed", type_=sa.Integer),
         servers_count=_h.servers_count - 1,
+        generation=_h.generation + 1,
     )
 )
 _ALLOCATE = allocations.insert()
@@ -67,6 +70,8 @@ def claim(
     amounts = {"vcpus_needed": need.vcpus, "memory_needed": need.memory_mb, "disk_needed": need.disk_gb}
     if connection.execute(_CLAIM, {"on_host": host, **amounts}).rowcount != 1:
         return False
+    if not custom_claims.claim(connection, host, need.custom):
+        return False
     connection.execute(
         _ALLOCATE,
         {
@@ -77,6 +82,7 @@ def claim(
             "vcpus": need.vcpus,
             "memory_mb": need.memory_mb,
             "disk_gb": need.disk_gb,
+            "custom": need.custom or None,
             "created_at": now,
         },
     )
@@ -99,6 +105,7 @@ _CLAIM_ALIKE = (
         memory_mb_used=_h.memory_mb_used + sa.bindparam("memory_needed", type_=sa.Integer),
         disk_gb_used=_h.disk_gb_used + sa.bindparam("disk_needed", type_=sa.Integer),
         servers_count=_h.servers_count + sa.bindparam("more", type_=sa.Integer),
+        generation=_h.generation + 1,
     )
 )
 
@@ -124,6 +131,9 @@ def claim_all(connection: Connection, claims: Sequence[tuple[str, str, str, Need
         values = {"vcpus_needed": vcpus, "memory_needed": memory, "disk_needed": disk, "more": more}
         if connection.execute(_CLAIM_ALIKE, {"these": sorted(names), **values}).rowcount != len(names):
             return False
+    for _, _, host, need in sorted(claims, key=lambda claim: claim[2]):
+        if need.custom and not custom_claims.claim(connection, host, need.custom):
+            return False
     connection.execute(
         _ALLOCATE,
         [
@@ -135,6 +145,7 @@ def claim_all(connection: Connection, claims: Sequence[tuple[str, str, str, Need
                 "vcpus": need.vcpus,
                 "memory_mb": need.memory_mb,
                 "disk_gb": need.disk_gb,
+                "custom": need.custom or None,
                 "created_at": now,
             }
             for server_id, project_id, host, need in claims
@@ -158,6 +169,7 @@ def _return(connection: Connection, rows: Sequence[sa.Row[Any]]) -> None:
         if connection.execute(_FREE, {"of_consumer": row.consumer, "on_host": row.host}).rowcount == 1:
             amounts = {"vcpus_needed": row.vcpus, "memory_needed": row.memory_mb, "disk_needed": row.disk_gb}
             connection.execute(_RETURN, {"on_host": row.host, **amounts})
+            custom_claims.give_back(connection, row.host, row.custom or {})
 
 
 def change_places(connection: Connection, server_id: str, move: str) -> None:

@@ -1,17 +1,20 @@
 """Rows of ``services`` and ``hosts``: who is there, what the machines have, who is up."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kilonova.database import aggregates, findings
+from kilonova.database import aggregates, findings, host_inventories, traits
 from kilonova.database.tables import hosts, services
+from kilonova.database.types import Json
 from kilonova.model.errors import NotFound
 from kilonova.model.host import Host, Service
+from kilonova.model.inventory import HOST_CLASSES, capacity, in_force
 
-_SERVICE_COLUMNS = [column for column in services.columns if column.name != "incarnation"]
+_SERVICE_COLUMNS = [column for column in services.columns if column.name not in ("incarnation", "metrics")]
 _SERVICES = sa.select(*_SERVICE_COLUMNS).order_by(services.c.id)
 _ONE_SERVICE = _SERVICES.where(
     services.c.binary == sa.bindparam("of_binary"), services.c.host == sa.bindparam("of_host")
@@ -23,7 +26,7 @@ _BEAT = (
         services.c.host == sa.bindparam("of_host"),
         services.c.incarnation == sa.bindparam("of_incarnation"),
     )
-    .values(last_seen_at=sa.bindparam("now"), stopped_at=None)
+    .values(last_seen_at=sa.bindparam("now"), stopped_at=None, metrics=sa.bindparam("measured", type_=Json))
 )
 _TAKES_NONE = (
     sa.select(services.c.id)
@@ -35,18 +38,48 @@ _TAKES_NONE = (
     .limit(1)
 )
 _DESCRIBE = hosts.update().where(hosts.c.host == sa.bindparam("of_host"))
+_DESCRIBE_ANEW = _DESCRIBE.values(generation=hosts.c.generation + 1)
+_INVENTORY = [
+    f"{column}{end}" for column in HOST_CLASSES.values() for end in ("", "_reserved", "_ratio", "_capacity")
+]
+_HELD_HOST = sa.select(hosts).where(hosts.c.host == sa.bindparam("of_host")).with_for_update()
 _HOSTS = sa.select(hosts).order_by(hosts.c.id)
+_OPEN_ZONE = (
+    sa.select(sa.func.coalesce(aggregates.ZONE_BY_AGGREGATE, hosts.c.availability_zone))
+    .outerjoin(services, sa.and_(services.c.host == hosts.c.host, services.c.binary == "nova-compute"))
+    .where(
+        hosts.c.host == sa.bindparam("of_host"),
+        sa.func.coalesce(services.c.disabled, sa.false()).is_(sa.false()),
+        sa.func.coalesce(services.c.forced_down, sa.false()).is_(sa.false()),
+    )
+)
 _ONE_HOST = sa.select(hosts).where(hosts.c.host == sa.bindparam("of_host"))
 
 
 def heartbeat(
-    connection: Connection, *, binary: str, host: str, zone: str, incarnation: str, uuid: str, now: int
+    connection: Connection,
+    *,
+    binary: str,
+    host: str,
+    zone: str,
+    incarnation: str,
+    uuid: str,
+    now: int,
+    metrics: Mapping[str, float] | None = None,
 ) -> None:
     """Say that a service lives. A new incarnation takes over the row of the one before, and keeps its id."""
-    parameters = {"of_binary": binary, "of_host": host, "of_incarnation": incarnation, "now": now}
+    parameters: dict[str, Any] = {"of_binary": binary, "of_host": host, "of_incarnation": incarnation, "now": now}
+    parameters["measured"] = metrics or None
     if connection.execute(_BEAT, parameters).rowcount == 1:
         return
-    fresh = {"incarnation": incarnation, "zone": zone, "started_at": now, "last_seen_at": now, "stopped_at": None}
+    fresh: dict[str, Any] = {
+        "incarnation": incarnation,
+        "zone": zone,
+        "started_at": now,
+        "last_seen_at": now,
+        "stopped_at": None,
+    }
+    fresh["metrics"] = metrics or None
     where = (services.c.binary == binary, services.c.host == host)
     if connection.execute(services.update().where(*where).values(**fresh)).rowcount == 1:
         return
@@ -87,15 +120,36 @@ def forced_down(connection: Connection, binary: str, host: str) -> bool:
     return service is not None and service.forced_down
 
 
-def takes_servers(connection: Connection, host: str) -> bool:
-    """Whether no operator has said that a host gets nothing new; asked in the transaction that claims it."""
-    service = find_service(connection, "nova-compute", host)
-    return service is None or not (service.disabled or service.forced_down)
+def open_zone(connection: Connection, host: str) -> str | None:
+    """The zone in which a host takes new servers; None for none, or if an operator says that it gets nothing new.
+
+    Asked in the transaction that claims it.
+    """
+    zone = connection.execute(_OPEN_ZONE, {"of_host": host}).scalar()
+    return None if zone is None else str(zone)
 
 
 def all_take_servers(connection: Connection, names: Sequence[str]) -> bool:
-    """``takes_servers`` of many hosts at once."""
+    """Whether no operator has said that one of them gets nothing new."""
     return connection.execute(_TAKES_NONE, {"these": list(names)}).first() is None
+
+
+def why_idle(connection: Connection, host: str) -> str:
+    """In words, since when the nova-compute of a host takes no servers; empty if it is unknown."""
+    service = find_service(connection, "nova-compute", host)
+    if service is None:
+        return ""
+    if service.disabled:
+        return f"disabled: {service.disabled_reason}" if service.disabled_reason else "disabled"
+    if service.forced_down:
+        return "forced down by an operator"
+    if service.stopped_at is not None:
+        return f"stopped at {_utc(service.stopped_at)}"
+    return f"down, not heard of since {_utc(service.last_seen_at)}"
+
+
+def _utc(moment: int) -> str:
+    return datetime.fromtimestamp(moment / 1_000_000, UTC).isoformat(sep=" ", timespec="seconds")
 
 
 def get_service(connection: Connection, uuid: str) -> Service:
@@ -118,6 +172,8 @@ def delete_service(connection: Connection, service_id: int) -> None:
         connection.execute(hosts.delete().where(hosts.c.host == row.host))
         findings.forget_host(connection, row.host)
         aggregates.forget_host(connection, row.host)
+        host_inventories.forget_host(connection, row.host)
+        traits.forget_host(connection, row.host)
     connection.execute(services.delete().where(services.c.id == service_id))
 
 
@@ -144,9 +200,10 @@ def find_host(connection: Connection, host: str) -> Host | None:
 
 
 def describe_host(connection: Connection, host: str, *, uuid: str, now: int, values: dict[str, Any]) -> None:
-    """Write down what a machine has; what is claimed of it stays."""
-    changed = connection.execute(_DESCRIBE, {"of_host": host, "updated_at": now, **values})
-    if changed.rowcount == 1:
+    """Write down what a machine has; what is claimed of it, and on what terms an operator wants it claimed, stays."""
+    found = connection.execute(_HELD_HOST, {"of_host": host}).first()
+    if found is not None:
+        _describe_again(connection, host, found, {**values, "updated_at": now})
         return
     connection.execute(
         hosts.insert().values(
@@ -158,6 +215,18 @@ def describe_host(connection: Connection, host: str, *, uuid: str, now: int, val
             memory_mb_used=0,
             disk_gb_used=0,
             servers_count=0,
+            failed_builds=0,
             **values,
         )
     )
+
+
+def _describe_again(connection: Connection, host: str, found: sa.Row[Any], values: dict[str, Any]) -> None:
+    """The same row with new values; its generation counts up when they are of the inventory."""
+    for name, column in HOST_CLASSES.items():
+        terms = found.inventory_terms.get(name)
+        if terms:
+            reserved, ratio = in_force(column, {**found._mapping, **values}, terms)
+            values[f"{column}_capacity"] = max(capacity(values[column], reserved, ratio), 0)
+    changed = any(values[column] != found._mapping[column] for column in _INVENTORY if column in values)
+    connection.execute(_DESCRIBE_ANEW if changed else _DESCRIBE, {"of_host": host, **values})

@@ -9,7 +9,16 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from kilonova.database import addresses, console_tokens, ledger, moves, port_groups, server_passwords, servers
+from kilonova.database import (
+    addresses,
+    console_tokens,
+    host_builds,
+    ledger,
+    moves,
+    port_groups,
+    server_passwords,
+    servers,
+)
 from kilonova.database.outgoing import quota_of
 from kilonova.model.action import Action
 from kilonova.model.kinds.create import CREATE
@@ -47,6 +56,8 @@ def passed(connection: Connection, action: Action, now: int) -> dict[str, Any]:
 
 
 def _created(connection: Connection, action: Action, now: int) -> dict[str, Any]:
+    if action.on_host is not None:
+        host_builds.succeeded(connection, action.on_host)
     return {"launched_at": now}
 
 

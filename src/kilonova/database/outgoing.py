@@ -16,9 +16,11 @@ from kilonova.messaging.contract import (
 from kilonova.model.action import Action, Performer, host_of_step
 from kilonova.model.context import RequestContext
 from kilonova.model.guest import GuestSpec, InjectedFile, Nic
+from kilonova.model.inventory import HOST_CLASSES
 from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.kinds.create import CREATE, SCHEDULE
 from kilonova.model.placement import REQUESTED_HOST
+from kilonova.model.resource_request import requested_resources
 from kilonova.model.server import Server
 
 
@@ -70,12 +72,15 @@ def flavor_after(server: Server, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def need_of(flavor: dict[str, Any]) -> Need:
-    """What a server of this flavor claims of its host; swap is kept in MiB and claimed in whole GiB."""
+    """What a server of this flavor claims of its host; swap is kept in MiB and claimed in whole GiB. Extra specs
+    ``resources:VCPU`` and the like say otherwise."""
     swap_gb = -(-int(flavor.get("swap_mb", 0)) // 1024)
+    asked = requested_resources(flavor.get("extra_specs", {}))
     return Need(
-        vcpus=flavor["vcpus"],
-        memory_mb=flavor["memory_mb"],
-        disk_gb=flavor["disk_gb"] + flavor.get("ephemeral_gb", 0) + swap_gb,
+        vcpus=asked.get("VCPU", flavor["vcpus"]),
+        memory_mb=asked.get("MEMORY_MB", flavor["memory_mb"]),
+        disk_gb=asked.get("DISK_GB", flavor["disk_gb"] + flavor.get("ephemeral_gb", 0) + swap_gb),
+        custom={name: amount for name, amount in asked.items() if amount and name not in HOST_CLASSES},
     )
 
 
@@ -100,26 +105,40 @@ def schedule_request(
         requested_host=server.scheduler_hints.get(REQUESTED_HOST),
         excluded_hosts=excluded_hosts,
         hints=server.scheduler_hints,
+        flavor=server.flavor.get("name", ""),
+        image_id=server.image_id,
+        least_memory_mb=_image_needs(server, "min_memory_mb"),
+        least_disk_gb=_image_needs(server, "least_disk_gb"),
     )
 
 
 def _reschedule_request(action: Action, server: Server) -> ScheduleServer:
     """The request to find a host for a server that was on one before: not the one it is to leave."""
     leaves = action.work.get("leaves")
+    flavor = flavor_after(server, action.input)
     return ScheduleServer(
         action_id=action.id,
         epoch=action.epoch,
         kind=action.kind,
         guest=guest_spec(server, action.epoch, action),
-        need=need_of(flavor_after(server, action.input)),
+        need=need_of(flavor),
         availability_zone=server.requested_zone,
         requested_host=action.input.get("host"),
         forced=action.input.get("force", False),
         excluded_hosts=[*action.excluded_hosts, leaves] if leaves else action.excluded_hosts,
         hints=server.scheduler_hints,
+        flavor=flavor.get("name", ""),
+        image_id=server.image_id,
         input=action.input,
         work=action.work,
+        least_memory_mb=_image_needs(server, "min_memory_mb"),
+        least_disk_gb=_image_needs(server, "least_disk_gb"),
     )
+
+
+def _image_needs(server: Server, what: str) -> int:
+    """MiB or GiB that the server's image needs; 0 for servers that remember too little of theirs."""
+    return int((server.image or {}).get(what, 0))
 
 
 def step_message(action: Action, server: Server) -> Outgoing:

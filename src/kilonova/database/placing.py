@@ -14,12 +14,13 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, aggregates, ledger, membership, moves, server_groups, servers
+from kilonova.database import actions, aggregates, decisions, ledger, membership, moves, server_groups, servers
 from kilonova.database.engine import queued
 from kilonova.database.tables import actions as action_rows
 from kilonova.database.tables import servers as server_rows
 from kilonova.messaging.contract import Need, TimelineEvent
 from kilonova.model.action import ActionState, host_of_step
+from kilonova.model.decision import DecisionRecord
 from kilonova.model.errors import Stale
 from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.kinds.create import CREATE, SCHEDULE
@@ -45,6 +46,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     work: Mapping[str, Any]
     group_id: str | None
     events: Sequence[TimelineEvent]
+    decisions: Sequence[DecisionRecord]
 
 
 class Outcome(StrEnum):
@@ -117,15 +119,13 @@ def place(connection: Connection, placed: Placement, *, now: int, dispatch: int)
         held_by=action_id if moves_it else None,
     ):
         raise ClaimLost(host)
-    if not membership.takes_servers(connection, host):  # the scheduler's view is older than an operator's word
-        raise ClaimLost(host)
-    if (
-        aggregates.zone_of(connection, host) != placed.zone
-    ):  # asked with the host's row held: a zone with servers stays
+    # The scheduler's view is older than an operator's word. Asked with the host's row held: a zone with servers stays.
+    if membership.open_zone(connection, host) != placed.zone:
         raise ClaimLost(host)
     if moves_it:
         moves.destined(connection, action_id, placed.kind, host, now)
     actions.record(connection, action_id, placed.events)
+    decisions.record(connection, placed.decisions)
 
 
 # --- many at once ----------------------------------------------------------------------------------------------
@@ -148,6 +148,7 @@ def _place_together(connection: Connection, placements: Sequence[Placement], now
     if aggregates.zones_of(connection, sorted(zones)) != zones:
         raise ClaimLost
     actions.record_all(connection, {placement.action_id: placement.events for placement in placements})
+    decisions.record(connection, [made for placement in placements for made in placement.decisions])
 
 
 _BY_EPOCH = sa.and_(

@@ -13,6 +13,10 @@ from kilonova.database.metadata import table as _table
 from kilonova.database.network_tables import fixed_ips as fixed_ips
 from kilonova.database.network_tables import networks as networks
 from kilonova.database.network_tables import ports as ports
+from kilonova.database.placement_tables import host_inventories as host_inventories
+from kilonova.database.placement_tables import host_traits as host_traits
+from kilonova.database.placement_tables import resource_classes as resource_classes
+from kilonova.database.placement_tables import traits as traits
 from kilonova.database.resource_tables import aggregate_hosts as aggregate_hosts
 from kilonova.database.resource_tables import aggregates as aggregates
 from kilonova.database.resource_tables import console_tokens as console_tokens
@@ -132,6 +136,22 @@ action_events = _table(
     sa.Index("ix_action_events_action", "action_id", "seq"),
 )
 
+decisions = _table(  # of nova-scheduler, with their reasons; the oldest are purged
+    "decisions",
+    sa.Column("seq", Sequence, primary_key=True, autoincrement=True),
+    sa.Column("server_id", Id, nullable=False),
+    sa.Column("action_id", Id, nullable=False),
+    sa.Column("request_id", Name, nullable=False),
+    sa.Column("kind", sa.String(64), nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),  # model.decision.Outcome
+    sa.Column("host", Name),
+    sa.Column("zone", Name),
+    sa.Column("decided_at", Moment, nullable=False),
+    sa.Column("details", Json, nullable=False),
+    sa.Index("ix_decisions_server", "server_id", "seq"),
+    sa.Index("ix_decisions_outcome", "outcome", "seq"),
+)
+
 allocations = _table(
     "allocations",
     sa.Column("consumer", Id, primary_key=True),  # the server where it is; its move where it comes from or may go to
@@ -141,6 +161,7 @@ allocations = _table(
     sa.Column("vcpus", sa.Integer, nullable=False),
     sa.Column("memory_mb", sa.Integer, nullable=False),
     sa.Column("disk_gb", sa.Integer, nullable=False),
+    sa.Column("custom", Json),  # amounts by resource class, of host_inventories; NULL: none
     sa.Column("created_at", Moment, nullable=False),
     sa.Index("ix_allocations_host", "host"),
     sa.Index("ix_allocations_server", "server_id"),
@@ -176,6 +197,7 @@ services = _table(
     sa.Column("started_at", Moment, nullable=False),
     sa.Column("last_seen_at", Moment, nullable=False),
     sa.Column("stopped_at", Moment),  # it said goodbye
+    sa.Column("metrics", Json),  # what the host's monitors measured last, by Nova's names; NULL: it has none
     sa.UniqueConstraint("binary", "host"),
 )
 
@@ -193,7 +215,15 @@ hosts = _table(
     sa.Column("memory_mb", sa.Integer, nullable=False),
     sa.Column("disk_gb", sa.Integer, nullable=False),
     sa.Column("free_disk_gb", sa.Integer, nullable=False),
-    # What may be claimed in all: totals times ratio minus reserved, so that a claim is one comparison.
+    # What the host itself keeps back and multiplies by, and what an operator wants of that to be otherwise, by class.
+    sa.Column("vcpus_reserved", sa.Integer, nullable=False, default=0),
+    sa.Column("memory_mb_reserved", sa.Integer, nullable=False, default=0),
+    sa.Column("disk_gb_reserved", sa.Integer, nullable=False, default=0),
+    sa.Column("vcpus_ratio", sa.Double, nullable=False, default=1.0),
+    sa.Column("memory_mb_ratio", sa.Double, nullable=False, default=1.0),
+    sa.Column("disk_gb_ratio", sa.Double, nullable=False, default=1.0),
+    sa.Column("inventory_terms", Json, nullable=False, default=dict),
+    # What may be claimed in all: totals minus reserved times ratio, so that a claim is one comparison.
     sa.Column("vcpus_capacity", sa.Integer, nullable=False),
     sa.Column("memory_mb_capacity", sa.Integer, nullable=False),
     sa.Column("disk_gb_capacity", sa.Integer, nullable=False),
@@ -201,8 +231,13 @@ hosts = _table(
     sa.Column("memory_mb_used", sa.Integer, nullable=False, default=0),
     sa.Column("disk_gb_used", sa.Integer, nullable=False, default=0),
     sa.Column("servers_count", sa.Integer, nullable=False, default=0),
+    sa.Column("failed_builds", sa.Integer, nullable=False, default=0),  # since one has succeeded
+    sa.Column(
+        "generation", sa.BigInteger, nullable=False, default=0
+    ),  # counts the changes of what is there and claimed
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
+    sa.Index("ix_hosts_failed_builds", "failed_builds"),
 )
 
 findings = _table(  # what a host's last look at its guests found and may not mend by itself

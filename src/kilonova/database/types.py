@@ -1,5 +1,6 @@
 """Column types with the same meaning on all three database systems."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -19,11 +20,20 @@ class Json(sa.types.TypeDecorator[Any]):
     impl = LongText
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else _encode(value).decode()
+    # The processors themselves, not the methods they would call: a page of servers has 14,000 of these values.
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:
+        return _to_text
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        return None if value is None else _decode(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], Any]:
+        return _from_text
+
+
+def _to_text(value: Any) -> str | None:
+    return None if value is None else _encode(value).decode()
+
+
+def _from_text(text: str | None) -> Any:
+    return None if text is None else _decode(text)
 
 
 Id = sa.String(64)

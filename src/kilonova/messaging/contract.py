@@ -49,11 +49,20 @@ class TimelineEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server takes from a host: cores, MiB, GiB."""
+    """What a server takes from a host: cores, MiB, GiB; and amounts of ``custom`` resources by class."""
 
     vcpus: int
     memory_mb: int
     disk_gb: int
+    custom: dict[str, int] = {}
+
+
+class Ratios(msgspec.Struct, frozen=True, kw_only=True):
+    """How much more of each a host may promise than it has."""
+
+    vcpus: float
+    memory_mb: float
+    disk_gb: float
 
 
 # --- 2: nova-api to nova-scheduler -------------------------------------------------------------------------
@@ -62,8 +71,9 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
 class ScheduleServer(Message, frozen=True, kw_only=True):
     """Choose a host, claim it, and pass the guest on to it. ``excluded_hosts`` have failed it already, or it is to leave them.
 
-    ``forced``: the requested host is taken if it is there and has room, whatever else speaks against it. ``input`` and
-    ``work`` are those of the action, for whoever performs its next step.
+    ``forced``: the requested host is taken if it is there and has room, whatever else speaks against it. ``flavor`` is its
+    name, ``image_id`` that of the image the server was made of, ``least_memory_mb`` and ``least_disk_gb`` are what the image
+    needs of any flavor. ``input`` and ``work`` are those of the action, for whoever performs its next step.
     """
 
     action_id: str
@@ -78,6 +88,10 @@ class ScheduleServer(Message, frozen=True, kw_only=True):
     requested_host: str | None = None
     excluded_hosts: list[str] = []
     hints: dict[str, Any] = {}
+    flavor: str = ""
+    image_id: str | None = None
+    least_memory_mb: int = 0
+    least_disk_gb: int = 0
 
 
 # --- 4: to whoever performs a step -------------------------------------------------------------------------
@@ -196,10 +210,11 @@ class RunningStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostReport(Message, frozen=True, kw_only=True):
-    """The heartbeat of a compute host. ``incarnation`` is new with every start of the agent.
+    """The heartbeat of a compute host. ``incarnation`` is new with every start of the agent; ``metrics`` are what its monitors
+    measured just now.
 
-    ``resources``, ``capabilities`` and ``capacity`` (what may be claimed in all, by the host's own ratios and
-    reservations) come with the first report and whenever they change.
+    ``resources``, ``capabilities`` and ``capacity`` (what may be claimed in all, by the host's own ``ratios`` and what it has
+    ``reserved``) come with the first report and whenever they change.
     """
 
     host: str
@@ -210,6 +225,9 @@ class HostReport(Message, frozen=True, kw_only=True):
     capacity: Need | None = None
     availability_zone: str = "nova"
     address: str = ""
+    metrics: dict[str, float] = {}
+    reserved: Need | None = None
+    ratios: Ratios | None = None
 
 
 class HostReportAnswer(Message, frozen=True, kw_only=True):

@@ -81,6 +81,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     uploads: bool = False
     forward_only: bool = False
 
+    @property
+    def needs_ports(self) -> bool:
+        """Whether the server's addresses come with the leave to begin."""
+        return self.provides or self.rebinds
+
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of action. ``name`` is Nova's instance action.

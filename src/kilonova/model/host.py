@@ -45,5 +45,14 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb_used: int
     disk_gb_used: int
     servers_count: int
+    failed_builds: int
     created_at: int
     updated_at: int
+    generation: int = 0
+    vcpus_reserved: int = 0
+    memory_mb_reserved: int = 0
+    disk_gb_reserved: int = 0
+    vcpus_ratio: float = 1.0
+    memory_mb_ratio: float = 1.0
+    disk_gb_ratio: float = 1.0
+    inventory_terms: dict[str, dict[str, float]] = {}

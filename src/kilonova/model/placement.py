@@ -61,6 +61,10 @@ REQUESTED_HOST = "kilonova:host"
 """Kept among a server's hints: the host that an administrator named. Users neither set nor see what begins like this."""
 
 
+NEIGHBOUR_HINTS = frozenset({"group", "same_host", "different_host"})
+"""The hints that are about other servers."""
+
+
 def users_hints(hints: Mapping[str, Any]) -> dict[str, Any]:
     """The hints without what is only kept among them."""
     return {key: value for key, value in hints.items() if not key.startswith("kilonova:")}

@@ -132,8 +132,9 @@ def tasks_of(wanted: str) -> list[tuple[str, str]]:
     return [(str(vm), str(task)) for (vm, task), name in _TASK_STATUS.items() if name == wanted.upper()]
 
 
-class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of ``servers``. Moments in microseconds since the epoch; ``addresses`` are ``model.guest.Nic`` as plain data.
+class Server(msgspec.Struct, frozen=True):
+    """One row of ``servers``, its fields in the order in which they are read. Moments in microseconds since the epoch;
+    ``addresses`` are ``model.guest.Nic`` as plain data.
 
     ``locked_by`` is ``owner`` or ``admin``; ``soft_deleted_at`` is set while a soft-deleted server waits for its end.
     ``charged`` is what the project's quota is charged with if not what the flavor says; ``resized_from`` what a server that
@@ -160,7 +161,6 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     key_name: str | None
     public_key: str | None
     user_data: str | None
-    personality: list[dict[str, str]] | None = None
     config_drive: bool
     metadata: dict[str, str]
     tags: list[str]
@@ -175,7 +175,6 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     access_ip_v6: str | None
     disk_config: str
     locked: bool
-    locked_by: str | None = None
     locked_reason: str | None
     progress: int
     fault: dict[str, Any] | None
@@ -185,6 +184,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     launched_at: int | None
     terminated_at: int | None
     deleted_at: int | None
+    personality: list[dict[str, str]] | None = None
+    locked_by: str | None = None
     soft_deleted_at: int | None = None
     shelved_image_id: str | None = None
     charged: dict[str, int] | None = None

@@ -30,16 +30,28 @@ class RequestedNic(msgspec.Struct, frozen=True, kw_only=True):
     groups_by_id: bool = False
 
 
+Binder = Callable[[Connection, str, str, str, list[RequestedNic]], list[Nic]]
+"""``NetworkService.allocate`` as a piece of somebody's transaction; the same arguments, and it raises the same."""
+
+
 class NetworkService(Protocol):
     """Addresses and ports for servers. Every verb may be repeated: it finds its own work."""
 
-    async def check(self, caller: Caller, requested: list[RequestedNic]) -> None:
-        """Raise ``Invalid``, ``Conflict`` or ``Forbidden``, as Nova does, if a requested network, port or address does not
-        exist for the caller or cannot be used."""
+    @property
+    def binder(self) -> Binder | None:
+        """For callers with a transaction on the database that the ports are in; None if those are elsewhere."""
+        ...
+
+    async def check(self, caller: Caller, requested: list[RequestedNic] | None) -> list[RequestedNic]:
+        """What a server gets: what is requested, or for None (``auto``) its ``default_networks``.
+
+        Raises ``Invalid``, ``Conflict`` or ``Forbidden``, as Nova does, if a network, port or address does not exist for the
+        caller or cannot be used.
+        """
         ...
 
     async def default_networks(self, caller: Caller) -> list[RequestedNic]:
-        """What a server gets that asked for nothing (``auto``): the project's own network, else the shared one.
+        """What a server gets that asked for nothing: the project's own network, else the shared one.
 
         Raises ``Conflict`` if there are several.
         """

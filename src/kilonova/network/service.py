@@ -23,7 +23,7 @@ from kilonova.model.server import Server
 from kilonova.network import allocation, server_addresses, server_groups, server_ports
 from kilonova.network.addresses import holds, position_of, read_address
 from kilonova.network.default_group import NAME, default_group
-from kilonova.network.protocol import RequestedNic
+from kilonova.network.protocol import Binder, RequestedNic
 from kilonova.network.settings import NetworkSettings
 from kilonova.network.shared import SHARED_NETWORK_ID, bootstrap, bootstrap_public
 
@@ -49,9 +49,9 @@ class EmbeddedNetworks:
         except Conflict:  # another process made it at the same moment
             await self.database.run(_bootstrap, self.settings, project_id, self.clock.now())
 
-    async def check(self, caller: Caller, requested: list[RequestedNic]) -> None:
-        """Raise as Nova does if a network, port or address does not exist for the caller or cannot be used."""
-        await self.database.run(_check, caller, requested)
+    async def check(self, caller: Caller, requested: list[RequestedNic] | None) -> list[RequestedNic]:
+        """What a server gets. Raises as Nova does if a network, port or address does not exist or cannot be used."""
+        return await self.database.run(_check, caller, requested)
 
     async def default_networks(self, caller: Caller) -> list[RequestedNic]:
         """What a server gets that asked for nothing: the project's own network, else the shared one."""
@@ -66,9 +66,17 @@ class EmbeddedNetworks:
 
         Raises ``Conflict`` when a subnet has no address left, or a port is in use.
         """
-        return await self.database.run(
-            allocation.bind, self.ids, self.binding(server_id, project_id, host), requested
-        )
+        return await self.database.run(self._bind, server_id, project_id, host, requested)
+
+    @property
+    def binder(self) -> Binder:
+        """``allocate`` within a transaction of the caller's, as the ports are in this same database."""
+        return self._bind
+
+    def _bind(
+        self, connection: Connection, server_id: str, project_id: str, host: str, requested: list[RequestedNic]
+    ) -> list[Nic]:
+        return allocation.bind(connection, self.ids, self.binding(server_id, project_id, host), requested)
 
     def binding(self, server_id: str, project_id: str, host: str) -> allocation.Binding:
         """For whom ports are bound now."""
@@ -165,7 +173,9 @@ def _find_groups(connection: Connection, project_id: str, names: list[str], now:
     return found
 
 
-def _check(connection: Connection, caller: Caller, requested: list[RequestedNic]) -> None:
+def _check(connection: Connection, caller: Caller, requested: list[RequestedNic] | None) -> list[RequestedNic]:
+    if requested is None:
+        requested = [RequestedNic(network_id=_default_network(connection, caller.project_id or ""))]
     ports = [entry.port_id for entry in requested if entry.port_id is not None]
     if len(set(ports)) != len(ports):
         raise Invalid("A port is asked for twice.")
@@ -174,6 +184,7 @@ def _check(connection: Connection, caller: Caller, requested: list[RequestedNic]
             _check_port(connection, caller, entry.port_id)
         else:
             _check_network(connection, caller, entry)
+    return requested
 
 
 def _check_port(connection: Connection, caller: Caller, port_id: str) -> None:

@@ -5,26 +5,29 @@ usage changes. Requests that name a group or other servers have a ranking of the
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import msgspec
 
 from kilonova.messaging.contract import ScheduleServer
 from kilonova.model.clock import Random
-from kilonova.model.placement import GroupPolicy, Neighbours
+from kilonova.model.flavor import Flavor
+from kilonova.model.placement import NEIGHBOUR_HINTS, GroupPolicy, Neighbours
 from kilonova.scheduler.decision import Decision, Dropped
 from kilonova.scheduler.fleet import Fleet
-from kilonova.scheduler.nearest import nearest
-from kilonova.scheduler.ranking import Ranking
-from kilonova.scheduler.rules import Filters, Weighers
+from kilonova.scheduler.nearest import Nearest, nearest
+from kilonova.scheduler.ranking import Positions, Ranking, verdicts
+from kilonova.scheduler.rules import Filters, Weighers, is_personal
 
-_SHAPES = 256  # rankings kept; each holds two numbers per host
+_SHAPES = 64  # rankings kept; each holds ten bytes per host
 _NAMED = 20  # dropped hosts named in an explanation; the rest is counted
 _TOO_MANY = 0.1  # of the hosts changed: then one pass over all is cheaper, and the weights are scaled anew
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
-def shape_of(request: ScheduleServer) -> ScheduleServer:
-    """The request without what tells one server from its twins: the only form in which rules see it."""
+def shape_of(request: ScheduleServer, *, personal: bool = True) -> ScheduleServer:
+    """The request without what tells one server from its twins, and its owner only if that is ``personal``: the only form in
+    which rules see it."""
     guest = msgspec.structs.replace(
         request.guest,
         server_id="",
@@ -36,7 +39,9 @@ def shape_of(request: ScheduleServer) -> ScheduleServer:
         key_name=None,
         public_key=None,
         launch_index=0,
+        metadata={},
         epoch=0,
+        **({} if personal else {"project_id": "", "user_id": ""}),
     )
     return msgspec.structs.replace(request, action_id="", epoch=0, guest=guest, input={}, work={})
 
@@ -50,6 +55,7 @@ class _Kept:
         self.seen = seen
         self.stale = 0
         self.dropped: tuple[dict[str, int], list[Dropped]] | None = None
+        self.nearest: tuple[Sequence[Flavor], list[Nearest]] | None = None  # and the flavors that were tried
 
 
 class Batch:
@@ -71,33 +77,78 @@ class Decider:
         self._weighers = weighers
         self._subset = subset
         self._random = random
+        self._personal = (-1, True)
+        self._verdicts: OrderedDict[bytes, tuple[int, Positions]] = OrderedDict()
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
 
-    def decide(self, request: ScheduleServer, batch: Batch, neighbours: Neighbours | None = None) -> Decision:
-        """Choose a host and note its claim in the fleet; give it back if the claim is not made."""
-        shape = shape_of(request)
-        filters = self._forced if request.forced else self._filters
-        key = _encode(shape)
-        kept = self._find(key, batch, neighbours)
-        if kept is None:
-            view = self.fleet.view if neighbours is None else self.fleet.view.beside(neighbours)
-            ranking = Ranking(view, shape, filters, self._weighers)
-            kept = _Kept(ranking, self.fleet.generation, len(self.fleet.changes))
-            self._keep(key, kept, batch, neighbours)
-        decision = self._choose(kept, filters)
+    def decide(
+        self, request: ScheduleServer, batch: Batch, neighbours: Neighbours | None = None, *, reasons: bool = True
+    ) -> Decision:
+        """Choose a host and note its claim in the fleet; give it back if the claim is not made.
+
+        Without ``reasons`` only a decision that finds no host has them: they are half of the work.
+        """
+        key, kept = self._ranked(request, batch, neighbours)
+        decision = self._choose(kept, self._filters_of(request), reasons=reasons)
         if decision.row is not None and decision.host is not None:
             self.fleet.take(decision.row, request.need)
             if neighbours is not None:
                 self._join(neighbours, decision.host, batch, key)
         return decision
 
-    def look(self, request: ScheduleServer, neighbours: Neighbours | None = None) -> Ranking:
-        """The ranking alone, made anew: for questions that claim nothing."""
-        view = self.fleet.view if neighbours is None else self.fleet.view.beside(neighbours)
-        filters = self._forced if request.forced else self._filters
-        return Ranking(view, shape_of(request), filters, self._weighers)
+    def explain(
+        self,
+        decision: Decision,
+        request: ScheduleServer,
+        batch: Batch,
+        neighbours: Neighbours | None,
+        flavors: Sequence[Flavor],
+    ) -> Decision:
+        """A decision that found no host, with the nearest fit; ``flavors`` are those the server's project can choose from."""
+        _, kept = self._ranked(request, batch, neighbours)
+        if kept.nearest is None or kept.nearest[0] != flavors:
+            kept.nearest = (flavors, nearest(kept.ranking, self._filters_of(request), flavors))
+        return msgspec.structs.replace(decision, nearest=kept.nearest[1])
 
     # --- rankings that are kept --------------------------------------------------------------------------------
+
+    def _filters_of(self, request: ScheduleServer) -> Filters:
+        return self._forced if request.forced else self._filters
+
+    def _is_personal(self) -> bool:
+        """Whether any rule minds whose server it is, as the hosts and aggregates are now."""
+        if self._personal[0] != self.fleet.generation:
+            rules = (
+                *self._filters.values(),
+                *self._forced.values(),
+                *(weigher for weigher, _ in self._weighers.values()),
+            )
+            view = self.fleet.view
+            self._personal = (self.fleet.generation, any(is_personal(rule, view) for rule in rules))
+        return self._personal[1]
+
+    def _ranked(self, request: ScheduleServer, batch: Batch, neighbours: Neighbours | None) -> tuple[bytes, _Kept]:
+        shape = shape_of(request, personal=self._is_personal())
+        key = _encode(shape)
+        kept = self._find(key, batch, neighbours)
+        if kept is None:
+            view = self.fleet.view if neighbours is None else self.fleet.view.beside(neighbours)
+            ranking = Ranking(view, shape, self._filters_of(request), self._weighers, self._fixed(shape))
+            kept = _Kept(ranking, self.fleet.generation, len(self.fleet.changes))
+            self._keep(key, kept, batch, neighbours)
+        return key, kept
+
+    def _fixed(self, shape: ScheduleServer) -> Positions:
+        """What filters say whatever is used of the hosts, and whoever is there: one pass for all groups that ask for the same."""
+        hints = {key: value for key, value in shape.hints.items() if key not in NEIGHBOUR_HINTS}
+        key = _encode(msgspec.structs.replace(shape, hints=hints))
+        known = self._verdicts.get(key)
+        if known is None or known[0] != self.fleet.generation:
+            found = verdicts(self.fleet.view, shape, self._filters_of(shape))
+            known = self._verdicts[key] = (self.fleet.generation, found)
+            while len(self._verdicts) > _SHAPES:
+                self._verdicts.popitem(last=False)
+        return known[1]
 
     def _find(self, key: bytes, batch: Batch, neighbours: Neighbours | None) -> _Kept | None:
         kept = self._kept.get(key) if neighbours is None else batch.kept.get((key, id(neighbours)))
@@ -133,19 +184,19 @@ class Decider:
 
     # --- one decision --------------------------------------------------------------------------------------------
 
-    def _choose(self, kept: _Kept, filters: Filters) -> Decision:
+    def _choose(self, kept: _Kept, filters: Filters, *, reasons: bool) -> Decision:
         ranking = kept.ranking
         counts = ranking.dropped_by()
         row = ranking.choose(self._subset, self._random)
+        told = reasons or row is None
         return Decision(
             row=row,
             host=None if row is None else ranking.view.names[row],
             zone=None if row is None else ranking.view.zone(row),
             considered=len(ranking.view),
             counts=counts,
-            ranking=ranking.best(),
-            dropped=self._dropped(kept, filters, counts, fresh=row is None),
-            nearest=nearest(ranking, filters) if row is None else [],
+            ranking=ranking.best() if told else [],
+            dropped=self._dropped(kept, filters, counts, fresh=row is None) if told else [],
         )
 
     def _dropped(self, kept: _Kept, filters: Filters, counts: dict[str, int], *, fresh: bool) -> list[Dropped]:

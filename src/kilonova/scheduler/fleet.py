@@ -5,7 +5,7 @@ are in the order of the hosts' numbers; when a host has gone, the fleet is built
 """
 
 import itertools
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,8 @@ import numpy as np
 from kilonova.database.host_columns import Reading
 from kilonova.messaging.contract import Need
 from kilonova.model.aggregate import Aggregate
+from kilonova.model.traits import implied
+from kilonova.scheduler.aggregate_words import by_tenant
 from kilonova.scheduler.view import AggregateFacts, Columns, HostKind, HostView, Ints, Records
 
 _SKEW = 30_000_000  # microseconds by which the clocks of those who write ``updated_at`` may be behind ours
@@ -37,7 +39,10 @@ class Fleet:
         self._index: dict[str, int] = {}
         self._columns = Columns.empty(0)
         self._records = Records()
-        self._codes: dict[str, dict[Hashable, int]] = {"kinds": {}, "zones": {}}
+        self._codes: dict[str, dict[Hashable, int]] = {"kinds": {}, "zones": {}, "trait_sets": {}, "addresses": {}}
+        self._stocked: dict[str, set[str]] = {"custom": set(), "metrics": set(), "images": set()}
+        for what in self._codes:
+            setattr(self._records, what, [])
         self._aggregates: list[Aggregate] = []
         self.since = 0
         self.aggregates_mark: tuple[int, ...] = ()
@@ -73,10 +78,13 @@ class Fleet:
         if not np.array_equal(usage[:, 0], self._ids):
             self._forget()
             return False
-        changed = self._describe(reading.facts)
+        changed = self._describe(reading.facts, reading.traits)
         changed |= self._join(reading)
         changed |= self._judge_services(reading)
-        self._count(usage)
+        changed |= self._count(usage, reading.on_demand)
+        self._records.image_properties = reading.image_properties
+        for what in self._stocked:
+            self._stock(what, getattr(reading, what))
         if changed:
             self.new_generation()
         self.since = reading.at - _SKEW
@@ -106,7 +114,7 @@ class Fleet:
         self.aggregates_mark = ()  # it may be in one of them since before
         self.new_generation()
 
-    def _describe(self, facts: Sequence[Any]) -> bool:
+    def _describe(self, facts: Sequence[Any], said: Mapping[str, Collection[str]]) -> bool:
         """What hosts are; whether any of it differs from before."""
         changed = False
         columns = self._columns
@@ -117,8 +125,11 @@ class Fleet:
                 hypervisor_version=fact.hypervisor_version,
                 capabilities=fact.capabilities,
             )
+            traits = implied(kind.hypervisor_type, kind.capabilities).union(said.get(fact.host, ()))
             values = {
                 "kind": self._code("kinds", _encode(kind), kind),
+                "trait_set": self._code("trait_sets", traits, traits),
+                "address": self._code("addresses", fact.address, fact.address),
                 "vcpus": fact.vcpus,
                 "vcpus_capacity": fact.vcpus_capacity,
                 "memory_capacity": fact.memory_mb_capacity,
@@ -138,7 +149,7 @@ class Fleet:
         codes = self._codes[what]
         if key not in codes:
             codes[key] = len(codes)
-            setattr(self._records, what, (*getattr(self._records, what), record))
+            getattr(self._records, what).append(record)
         return codes[key]
 
     def _join(self, reading: Reading) -> bool:
@@ -157,6 +168,8 @@ class Fleet:
         column = np.zeros(len(self), dtype=np.int64)
         for row, joined in within.items():
             column[row] = combinations.setdefault(tuple(a.id for a in joined), len(combinations))
+        self._records.all_aggregates = tuple(facts.values())
+        self._records.tenants = by_tenant(facts.values())
         self._records.aggregates = tuple(tuple(facts[number] for number in key) for key in combinations)
         self._columns.aggregates[:] = column
         for row, own in enumerate(self._own_zones):
@@ -179,14 +192,47 @@ class Fleet:
         columns.up[:], columns.enabled[:] = up, enabled
         return changed
 
-    def _count(self, usage: Ints) -> None:
+    def _count(self, usage: Ints, on_demand: Mapping[str, Mapping[str, int]]) -> bool:
+        """Usage as the database says; whether something changed that other hosts' weights depend on."""
         columns = self._columns
         mine = (columns.vcpus_used, columns.memory_used, columns.disk_used, columns.servers)
         differs = np.zeros(len(self), dtype=np.bool_)
         for at, column in enumerate(mine, start=1):
             differs |= column != usage[:, at]
             column[:] = usage[:, at]
+        failing_anew = False
+        for name, counted in on_demand.items():
+            column, fresh = getattr(columns, name), np.zeros(len(self), dtype=np.int64)
+            for host, count in counted.items():
+                if host in self._index:
+                    fresh[self._index[host]] = count
+            differs |= column != fresh
+            failing_anew |= name == "failed_builds" and not np.array_equal(column, fresh)
+            column[:] = fresh
         self.changes.extend(int(row) for row in np.flatnonzero(differs))
+        self._bound()
+        return failing_anew
+
+    def _stock(self, what: str, by_host: Mapping[str, Mapping[str, Any]]) -> None:
+        """Records that change often, as the database says; those of before are let go. Hosts without one are missing."""
+        held, column = self._stocked[what], getattr(self._columns, what)
+        if not by_host and not held:
+            return
+        before = getattr(self._records, what)
+        records: list[Mapping[str, Any]] = [{}]
+        fresh = np.zeros(len(self), dtype=np.int64)
+        for host in sorted(held | by_host.keys()):
+            if host not in self._index:
+                continue
+            row = self._index[host]
+            if host in by_host:
+                fresh[row] = len(records)
+                records.append(by_host[host])
+            if before[column[row]] != records[fresh[row]]:
+                self.changes.append(row)
+        setattr(self._records, what, records)
+        column[:] = fresh
+        self._stocked[what] = set(by_host)
         self._bound()
 
     # --- what we do ourselves ------------------------------------------------------------------------------------
@@ -205,8 +251,19 @@ class Fleet:
         columns.memory_used[row] += sign * need.memory_mb
         columns.disk_used[row] += sign * need.disk_gb
         columns.servers[row] += sign
+        columns.io_ops[row] += sign
+        if need.custom:
+            self._take_custom(row, need, sign)
         self.changes.append(row)
         self._bound()
+
+    def _take_custom(self, row: int, need: Need, sign: int) -> None:
+        there = dict(self.view.custom(row))
+        for name, amount in need.custom.items():
+            if name in there:
+                there[name] = msgspec.structs.replace(there[name], used=there[name].used + sign * amount)
+        self._columns.custom[row] = len(self._records.custom)
+        self._records.custom = [*self._records.custom, there]
 
     def _bound(self) -> None:
         if len(self.changes) > _REMEMBERED + len(self):

@@ -7,12 +7,12 @@ from sqlalchemy.engine import Connection
 from kilonova.database import server_groups
 from kilonova.messaging.contract import ScheduleServer
 from kilonova.model.kinds.create import CREATE
-from kilonova.model.placement import Neighbours, different_host_hint, group_hint, same_host_hint
+from kilonova.model.placement import NEIGHBOUR_HINTS, Neighbours, different_host_hint, group_hint, same_host_hint
 
 
 def names_neighbours(request: ScheduleServer) -> bool:
     """Whether there is anything to look up."""
-    return not request.hints.keys().isdisjoint(("group", "same_host", "different_host"))
+    return not request.hints.keys().isdisjoint(NEIGHBOUR_HINTS)
 
 
 def read_neighbours(connection: Connection, requests: Sequence[ScheduleServer]) -> list[Neighbours | None]:

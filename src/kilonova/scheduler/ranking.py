@@ -9,21 +9,49 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from kilonova.messaging.contract import ScheduleServer
 from kilonova.model.clock import Random
-from kilonova.scheduler.rules import Filters, Weighers
+from kilonova.scheduler.multipliers import Multiplier
+from kilonova.scheduler.rules import Filters, Weighers, is_fixed
 from kilonova.scheduler.view import Bools, Floats, HostView, Ints
 
 _EQUAL = 1e-9
 _SHOWN = 5  # of the best hosts, in an explanation
 
 
+Positions = NDArray[np.int16]
+"""For each host the position of a filter, or the number of filters: two bytes, as many rankings are kept."""
+
+
+def verdicts(view: HostView, request: ScheduleServer, filters: Filters) -> Positions:
+    """The first of those filters that drops each host that look neither at usage nor at neighbours."""
+    return _judge(view, request, filters, [at for at, rule in enumerate(filters.values()) if is_fixed(rule)])
+
+
+def _judge(view: HostView, request: ScheduleServer, filters: Filters, which: Sequence[int]) -> Positions:
+    """The first of these filters that drops each host, by its position."""
+    names = tuple(filters)
+    first = np.full(len(view), len(names), dtype=np.int16)
+    everywhere = view.everywhere()
+    for at in reversed(which):
+        passing = filters[names[at]].passes(view, request)
+        if passing is not everywhere:
+            first[~passing] = at
+    return first
+
+
 class Scale(msgspec.Struct, frozen=True):
-    """How one weigher's numbers become its part of the weight: ``(raw - low) * factor``."""
+    """How one weigher's numbers become its part of the weight: ``(raw - low) * factor``, times what it counts on the host."""
 
     low: float
     factor: float
+    multiplier: Multiplier
+
+    def part(self, column: "Floats | Ints", view: HostView) -> Floats:
+        """The part of each host of the view, from the weigher's numbers for them."""
+        return np.asarray((column - self.low) * (self.factor * self.multiplier.on(view)), dtype=np.float64)
 
 
 class Ranked(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,21 +66,33 @@ class Ranking:
     """What every rule says of every host. ``first[row]`` is the position of the first filter that drops it; hosts that pass have
     the number of filters there."""
 
-    def __init__(self, view: HostView, request: ScheduleServer, filters: Filters, weighers: Weighers) -> None:
+    def __init__(
+        self,
+        view: HostView,
+        request: ScheduleServer,
+        filters: Filters,
+        weighers: Weighers,
+        fixed: "Positions | None" = None,
+    ) -> None:
+        """``fixed``: what ``verdicts`` said of the same hosts for a request that differs in nothing but its neighbours."""
         self.view = view
         self.request = request
         self._filters = filters
         self._weighers = weighers
         self._names = tuple(filters)
-        self.first = self._judge(view)
+        self._moving = [at for at, rule in enumerate(filters.values()) if not is_fixed(rule)]
+        self._fixed = verdicts(view, request, filters) if fixed is None else fixed
+        self.first = np.minimum(self._fixed, _judge(view, request, filters, self._moving))
         self.counts: Ints = np.bincount(self.first, minlength=len(self._names) + 1)
         alive = np.flatnonzero(self.first == len(self._names))
-        raw = [weigher.weigh(view, request)[alive] for weigher, _ in weighers.values()]
+        indifferent = view.indifferent()
+        raw = [weigher.weigh(view, request) for weigher, _ in weighers.values()]
         self._scales = [
-            _scale(column, multiplier) for column, (_, multiplier) in zip(raw, weighers.values(), strict=True)
+            _scale(None if column is indifferent else column[alive], Multiplier(name, multiplier, view))
+            for column, (name, (_, multiplier)) in zip(raw, weighers.items(), strict=True)
         ]
         self.weights: Floats = np.full(len(view), -np.inf)
-        self.weights[alive] = self._add_up(raw, alive.size)
+        self.weights[alive] = self._add_up(raw, view)[alive]
 
     @property
     def fits(self) -> int:
@@ -76,25 +116,19 @@ class Ranking:
         """The usage of those hosts has changed."""
         changed = np.array(rows, dtype=np.int64)
         few = self.view.only(changed)
-        first = self._judge(few)
+        first = np.minimum(self._fixed[changed], _judge(few, self.request, self._filters, self._moving))
         np.subtract.at(self.counts, self.first[changed], 1)
         np.add.at(self.counts, first, 1)
         self.first[changed] = first
         raw = [weigher.weigh(few, self.request) for weigher, _ in self._weighers.values()]
-        total = self._add_up(raw, changed.size)
+        total = self._add_up(raw, few)
         self.weights[changed] = np.where(first == len(self._names), total, -np.inf)
 
-    def _judge(self, view: HostView) -> Ints:
-        first = np.full(len(view), len(self._names), dtype=np.int64)
-        for at in range(len(self._names) - 1, -1, -1):
-            first[~self._filters[self._names[at]].passes(view, self.request)] = at
-        return first
-
-    def _add_up(self, raw: "list[Floats | Ints]", size: int) -> Floats:
-        total = np.zeros(size)
+    def _add_up(self, raw: "list[Floats | Ints]", view: HostView) -> Floats:
+        total = np.zeros(len(view))
         for column, scale in zip(raw, self._scales, strict=True):
             if scale.factor:
-                total += (column - scale.low) * scale.factor
+                total += scale.part(column, view)
         return total
 
     # --- choosing ---------------------------------------------------------------------------------------------
@@ -122,7 +156,7 @@ class Ranking:
         self.weights[rows] = kept
         few = self.view.only(np.array(rows, dtype=np.int64))
         parts = {
-            name: (weigher.weigh(few, self.request) - scale.low) * scale.factor
+            name: scale.part(weigher.weigh(few, self.request), few)
             for (name, (weigher, _)), scale in zip(self._weighers.items(), self._scales, strict=True)
             if scale.factor
         }
@@ -143,8 +177,8 @@ class Ranking:
         return {name: fails for name, fails in found.items() if fails.any()}
 
 
-def _scale(column: "Floats | Ints", multiplier: float) -> Scale:
-    if not column.size:
-        return Scale(0.0, 0.0)
+def _scale(column: "Floats | Ints | None", multiplier: Multiplier) -> Scale:
+    if column is None or not column.size or not multiplier.counts:
+        return Scale(0.0, 0.0, multiplier)
     low, high = float(column.min()), float(column.max())
-    return Scale(low, multiplier / (high - low) if high > low else 0.0)
+    return Scale(low, 1.0 / (high - low) if high > low else 0.0, multiplier)

@@ -2,7 +2,8 @@
 
 Both carry Nova's names and meaning, so operators can carry their configuration over. A rule judges every host of the
 view it is given, which may be all of them or only a few that have changed: what it says of one host must not depend on the
-others. How rules of one's own are plugged in stands in ``docs/scheduling.md``.
+others. A rule that needs a column which is read only on demand names it in a class attribute ``reads``. How rules of one's
+own are plugged in stands in ``docs/scheduling.md``.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,11 @@ from kilonova.scheduler.view import Bools, Floats, HostView, Ints
 
 
 class Filter(Protocol):
-    """Says of each host whether the server may go there."""
+    """Says of each host whether the server may go there.
+
+    One with a class attribute ``fixed = True`` does not look at what is used of the hosts, nor at neighbours: its verdicts
+    are kept until something else changes.
+    """
 
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         """One truth value per row of the view."""
@@ -30,6 +35,23 @@ class Weigher(Protocol):
     def weigh(self, view: HostView, request: ScheduleServer) -> Floats | Ints:
         """One number per row of the view, larger is better; the scale does not matter, it is normalised."""
         ...
+
+
+def columns_read(*rules: object) -> frozenset[str]:
+    """The columns on demand that these rules look at: ``io_ops``, ``failed_builds``."""
+    return frozenset().union(*(getattr(rule, "reads", ()) for rule in rules))
+
+
+def is_personal(rule: object, view: HostView) -> bool:
+    """Whether what the rule says of these hosts may depend on whose server it is. Only one with a method ``personal(view)`` that
+    says so is shown a request's project and user."""
+    asked = getattr(rule, "personal", None)
+    return asked is not None and bool(asked(view))
+
+
+def is_fixed(rule: Filter) -> bool:
+    """Whether the filter's verdicts outlive a change of usage."""
+    return bool(getattr(rule, "fixed", False))
 
 
 Filters = Mapping[str, Filter]

@@ -6,24 +6,31 @@ waiting has its turn does it for all of them; nothing runs in the background.
 
 import asyncio
 
+import msgspec
 import structlog
+from sqlalchemy.engine import Connection
 
 from kilonova.config import MembershipConfig, SchedulerConfig
-from kilonova.database import engine
+from kilonova.database import engine, membership
 from kilonova.database.connection import Database
+from kilonova.database.decisions import record
+from kilonova.database.flavors import choices
 from kilonova.database.host_columns import read
 from kilonova.database.outgoing import Outgoing, placed
 from kilonova.database.placing import Outcome, Placement, place_all
 from kilonova.messaging.bus import Bus, Delivery, Subscription
 from kilonova.messaging.contract import SCHEDULER, Message, ScheduleServer
 from kilonova.model.clock import Clock, Random
+from kilonova.model.decision import DecisionRecord, Ending
 from kilonova.model.errors import Invalid, Stale, Unavailable
+from kilonova.model.flavor import Flavor
 from kilonova.model.placement import Neighbours, group_hint
 from kilonova.scheduler.catalog import make_filters, make_weighers
 from kilonova.scheduler.decider import Batch, Decider
-from kilonova.scheduler.decision import Decision, explain_failure
+from kilonova.scheduler.decision import Decision, asked_for, explain_failure
 from kilonova.scheduler.fleet import Fleet
 from kilonova.scheduler.neighbours import names_neighbours, read_neighbours
+from kilonova.scheduler.rules import columns_read
 from kilonova.telemetry.timeline import Timeline
 
 log = structlog.get_logger()
@@ -39,7 +46,8 @@ _SHARE = 0.05  # of the time that is spent at most in reading the hosts anew, ho
 class _Asked:
     """A request on its way through the scheduler.
 
-    ``unsure``: it was decided on a look that proved old, or might have been. ``tries``: claims it has lost to others.
+    ``unsure``: it was decided on a look that proved old, or might have been. ``tries``: claims it has lost to others, whose
+    decisions are in ``lost`` until they are written with the one that holds.
     """
 
     def __init__(self, delivery: Delivery, request: ScheduleServer, timeline: Timeline, now: int) -> None:
@@ -49,6 +57,7 @@ class _Asked:
         self.since = now
         self.unsure = False
         self.tries = 0
+        self.lost: list[DecisionRecord] = []
         self.done = False
         self.error: Exception | None = None
 
@@ -80,11 +89,13 @@ class Scheduler:
         self._down_after = membership.down_after
         self._dispatch = int(dispatch * 1_000_000)
         self._fleet = Fleet()
+        filters, weighers = make_filters(scheduler.filters, scheduler), make_weighers(scheduler)
+        self._on_demand = columns_read(*filters.values(), *(weigher for weigher, _ in weighers.values()))
         self._decider = Decider(
             self._fleet,
-            make_filters(scheduler.filters),
-            make_filters(_WHEN_FORCED),
-            make_weighers(scheduler.weighers),
+            filters,
+            make_filters(_WHEN_FORCED, scheduler),
+            weighers,
             subset=scheduler.host_subset_size,
             random=random,
         )
@@ -162,6 +173,7 @@ class Scheduler:
         """One look, one problem, one transaction of claims. Returns those that are to be decided again at once."""
         await self._refresh(fresh=any(asked.unsure for asked in batch))
         chosen: list[tuple[_Asked, Decision]] = []
+        refused: list[tuple[_Asked, Decision]] = []
         again: list[_Asked] = []
         for asked, decision in await self._decide(batch):
             if decision.row is not None:
@@ -170,18 +182,44 @@ class Scheduler:
                 asked.unsure = True
                 again.append(asked)
             elif self._clock.monotonic() >= self._patient_until or not _may_yet_come(decision):
-                await self._refuse(asked, decision)
+                refused.append((asked, decision))
+        for asked, decision in refused:
+            await self._refuse(asked, decision)
         return [*again, *await self._place(chosen)]
 
     async def _decide(self, batch: list[_Asked]) -> list[tuple[_Asked, Decision]]:
         beside = await self._neighbours(batch)
-        together, decided = Batch(), []
+        together = Batch()
+        decided: list[tuple[_Asked, Decision, Neighbours | None]] = []
         for asked, neighbours in zip(batch, beside, strict=True):
             try:
-                decided.append((asked, self._decider.decide(asked.request, together, neighbours)))
+                decided.append((asked, self._decider.decide(asked.request, together, neighbours), neighbours))
             except Exception as error:  # a rule that cannot bear a request: the others are not to suffer for it
                 asked.end(error)
-        return decided
+        failed = {asked.request.guest.project_id for asked, one, _ in decided if one.row is None and asked.unsure}
+        flavors = await self._database.run(choices, sorted(failed)) if failed else {}
+        return [
+            (asked, self._explained(asked, decision, together, neighbours, flavors))
+            for asked, decision, neighbours in decided
+        ]
+
+    def _explained(
+        self,
+        asked: _Asked,
+        decision: Decision,
+        together: Batch,
+        neighbours: Neighbours | None,
+        flavors: dict[str, list[Flavor]],
+    ) -> Decision:
+        """With the nearest fit, if this is the last word on a request that fits nowhere."""
+        if decision.row is not None or not asked.unsure:
+            return decision
+        request = asked.request
+        try:
+            return self._decider.explain(decision, request, together, neighbours, flavors[request.guest.project_id])
+        except Exception:  # a rule that cannot bear the request as it was changed; what is known is said without it
+            log.exception("no nearest fit found", action=request.action_id)
+            return decision
 
     async def _neighbours(self, batch: list[_Asked]) -> list[Neighbours | None]:
         if not any(names_neighbours(asked.request) for asked in batch):
@@ -210,6 +248,7 @@ class Scheduler:
             beyond=self._fleet.beyond,
             heard_since=now - int(self._down_after * 1_000_000),
             aggregates_mark=self._fleet.aggregates_mark,
+            on_demand=self._on_demand,
         )
         return self._fleet.apply(reading)
 
@@ -240,7 +279,7 @@ class Scheduler:
             request = asked.request
             if outcome is Outcome.LOST:
                 lost.append(asked)
-                self._lose(asked, placement)
+                await self._lose(asked, placement)
                 continue
             asked.end()
             if outcome is Outcome.STALE:
@@ -254,7 +293,8 @@ class Scheduler:
     def _placement(self, asked: _Asked, decision: Decision, now: int) -> Placement:
         assert decision.host is not None and decision.zone is not None
         request = asked.request
-        asked.timeline.add("schedule", asked.since, now, details=decision.details())
+        asked.timeline.add("schedule", asked.since, now, details=decision.summary())
+        made = _record(asked, decision, Ending.PLACED, now)
         return Placement(
             action_id=request.action_id,
             epoch=request.epoch,
@@ -267,16 +307,19 @@ class Scheduler:
             work=request.work,
             group_id=group_hint(request.hints),
             events=list(asked.timeline.events),
+            decisions=[*asked.lost, made],
         )
 
-    def _lose(self, asked: _Asked, placement: Placement) -> None:
-        """Its host was taken by others between the look and the claim: look again, and keep in the timeline that it was."""
+    async def _lose(self, asked: _Asked, placement: Placement) -> None:
+        """Its host was taken by others between the look and the claim: look again, and keep that it was."""
         del asked.timeline.events[-1]
         now = self._clock.now()
+        asked.lost.append(msgspec.structs.replace(placement.decisions[-1], outcome=str(Ending.LOST)))
         asked.timeline.add("schedule.lost", asked.since, now, result="Error", details={"chosen": placement.host})
         asked.since, asked.unsure = now, True
         asked.tries += 1
         if asked.tries >= _TRIES:
+            await self._database.run(record, asked.lost)
             asked.end(Unavailable(f"server {placement.server_id}: lost {_TRIES} claims in a row"))
 
     async def _pass_on(self, outgoing: Outgoing, action_id: str) -> None:
@@ -287,8 +330,11 @@ class Scheduler:
 
     async def _refuse(self, asked: _Asked, decision: Decision) -> None:
         request = asked.request
+        if any(near.out_of_service for near in decision.nearest):
+            decision = await self._database.run(_say_since_when, decision)
         message, details = explain_failure(decision)
-        asked.timeline.add("schedule", asked.since, result="Error", details=decision.details())
+        now = self._clock.now()
+        asked.timeline.add("schedule", asked.since, now, result="Error", details=decision.summary())
         try:
             way_back = await self._database.run(
                 engine.no_valid_host,
@@ -296,9 +342,10 @@ class Scheduler:
                 epoch=request.epoch,
                 message=message,
                 details=details,
-                now=self._clock.now(),
+                now=now,
                 dispatch=self._dispatch,
                 events=asked.timeline.events,
+                made=[*asked.lost, _record(asked, decision, Ending.FAILED, now)],
             )
         except Stale as stale:
             log.info("request dropped", action=request.action_id, reason=stale.message)
@@ -306,6 +353,32 @@ class Scheduler:
         asked.end()
         if way_back is not None:
             await self._pass_on(way_back, request.action_id)
+
+
+def _record(asked: _Asked, decision: Decision, ending: Ending, now: int) -> DecisionRecord:
+    request = asked.request
+    return DecisionRecord(
+        server_id=request.guest.server_id,
+        action_id=request.action_id,
+        request_id=asked.delivery.context.request_id,
+        kind=request.kind,
+        outcome=str(ending),
+        host=decision.host,
+        zone=decision.zone,
+        decided_at=now,
+        details={"asked": asked_for(request), **decision.details()},
+    )
+
+
+def _say_since_when(connection: Connection, decision: Decision) -> Decision:
+    """Of hosts that would take the server if they were in service: why they are not."""
+    found = [
+        msgspec.structs.replace(near, have=[why])
+        if near.out_of_service and (why := membership.why_idle(connection, near.host))
+        else near
+        for near in decision.nearest
+    ]
+    return msgspec.structs.replace(decision, nearest=found)
 
 
 def _may_yet_come(decision: Decision) -> bool:

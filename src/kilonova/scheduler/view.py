@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from kilonova.model.inventory import Inventory
 from kilonova.model.placement import Neighbours
 
 Bools = NDArray[np.bool_]
@@ -21,6 +22,7 @@ Floats = NDArray[np.float64]
 Column = NDArray[Any]
 
 R = TypeVar("R")
+V = TypeVar("V")
 
 
 class HostKind(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,18 +46,36 @@ class Records(msgspec.Struct, kw_only=True):
 
     kinds: Sequence[HostKind] = ()
     aggregates: Sequence[tuple[AggregateFacts, ...]] = ((),)
+    all_aggregates: Sequence[AggregateFacts] = ()
+    """Those without hosts as well."""
+    tenants: Mapping[str, frozenset[int]] = {}
+    """The numbers of the aggregates that are for a project, by project."""
     zones: Sequence[str] = ()
+    trait_sets: Sequence[frozenset[str]] = (frozenset(),)
+    addresses: Sequence[str] = ("",)
+    metrics: Sequence[Mapping[str, float]] = ({},)
+    images: Sequence[Mapping[str, int]] = ({},)
+    """How many servers were made of each image."""
+    image_properties: Mapping[str, Mapping[str, str]] = {}
+    custom: Sequence[Mapping[str, Inventory]] = ({},)
+    """What operators added to hosts, by resource class."""
 
 
 class Columns(msgspec.Struct, kw_only=True):
-    """One array per property, all of the same length. Cores, MiB and GiB; ``kind``, ``aggregates`` and ``zone`` are
-    positions in ``Records``."""
+    """One array per property, all of the same length. Cores, MiB and GiB; those from ``kind`` to ``images`` are positions in
+    ``Records``. ``io_ops`` (servers whose disks are being worked on), ``failed_builds`` (builds that failed since one succeeded),
+    ``metrics`` and ``images`` are nothing unless a rule in force ``reads`` them."""
 
     up: Bools
     enabled: Bools
     kind: Ints
     aggregates: Ints
     zone: Ints
+    trait_set: Ints
+    address: Ints
+    custom: Ints
+    metrics: Ints
+    images: Ints
     vcpus: Ints
     vcpus_capacity: Ints
     memory_capacity: Ints
@@ -64,6 +84,8 @@ class Columns(msgspec.Struct, kw_only=True):
     memory_used: Ints
     disk_used: Ints
     servers: Ints
+    io_ops: Ints
+    failed_builds: Ints
 
     @classmethod
     def empty(cls, size: int) -> "Columns":
@@ -98,6 +120,8 @@ class HostView:
         self.records = records
         self.neighbours = neighbours or Neighbours()
         self._index = {name: row for row, name in enumerate(names)} if index is None else index
+        self._everywhere: Bools | None = None
+        self._indifferent: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -122,8 +146,19 @@ class HostView:
     # --- for rules -----------------------------------------------------------------------------------------
 
     def everywhere(self) -> Bools:
-        """True for every host: the answer of a rule that the request gives nothing to mind."""
-        return np.ones(len(self), dtype=np.bool_)
+        """True for every host: the answer of a filter that the request gives nothing to mind. Always the same array, which can be
+        told by that and costs nothing then; copy it before you change it."""
+        if self._everywhere is None:
+            self._everywhere = np.ones(len(self), dtype=np.bool_)
+            self._everywhere.flags.writeable = False
+        return self._everywhere
+
+    def indifferent(self) -> Floats:
+        """Zero for every host: the answer of a weigher that the request gives nothing to mind, to be told in the same way."""
+        if self._indifferent is None:
+            self._indifferent = np.zeros(len(self))
+            self._indifferent.flags.writeable = False
+        return self._indifferent
 
     def nowhere(self) -> Bools:
         """False for every host."""
@@ -131,9 +166,16 @@ class HostView:
 
     def judge(self, column: Ints, records: Sequence[R], verdict: Callable[[R], bool]) -> Bools:
         """One truth value per host, from one per distinct record."""
+        return np.array(self._spread(column, records, verdict), dtype=np.bool_)
+
+    def _spread(self, column: Ints, records: Sequence[R], value: Callable[[R], V]) -> Column | list[V]:
+        """The value of each host's record; records that no host here has are not asked when the hosts are few."""
+        if len(column) < len(records):
+            known = {code: value(records[code]) for code in set(column.tolist())}
+            return [known[code] for code in column.tolist()]
         if not len(records):
-            return self.nowhere()
-        return np.array([verdict(record) for record in records], dtype=np.bool_)[column]
+            return []
+        return np.array([value(record) for record in records])[column]
 
     def judge_kinds(self, verdict: Callable[[HostKind], bool]) -> Bools:
         """``judge`` by what the hypervisors say of themselves."""
@@ -143,6 +185,18 @@ class HostView:
         """``judge`` by the aggregates a host is in."""
         return self.judge(self.columns.aggregates, self.records.aggregates, verdict)
 
+    def judge_traits(self, verdict: Callable[[frozenset[str]], bool]) -> Bools:
+        """``judge`` by the traits a host has."""
+        return self.judge(self.columns.trait_set, self.records.trait_sets, verdict)
+
+    def measure_aggregates(self, value: Callable[[tuple[AggregateFacts, ...]], float]) -> Floats:
+        """One number per host, from the aggregates it is in."""
+        return self.measure(self.columns.aggregates, self.records.aggregates, value)
+
+    def measure(self, column: Ints, records: Sequence[R], value: Callable[[R], float]) -> Floats:
+        """One number per host, from one per distinct record."""
+        return np.array(self._spread(column, records, value), dtype=np.float64)
+
     def kind(self, row: int) -> HostKind:
         """What the hypervisor of a host says of itself."""
         return self.records.kinds[int(self.columns.kind[row])]
@@ -150,6 +204,18 @@ class HostView:
     def aggregates(self, row: int) -> tuple[AggregateFacts, ...]:
         """The aggregates a host is in."""
         return self.records.aggregates[int(self.columns.aggregates[row])]
+
+    def traits(self, row: int) -> frozenset[str]:
+        """The traits a host has."""
+        return self.records.trait_sets[int(self.columns.trait_set[row])]
+
+    def address(self, row: int) -> str:
+        """The address of a host."""
+        return self.records.addresses[int(self.columns.address[row])]
+
+    def custom(self, row: int) -> Mapping[str, Inventory]:
+        """What an operator added to a host, by resource class."""
+        return self.records.custom[int(self.columns.custom[row])]
 
     def zone(self, row: int) -> str:
         """The availability zone of a host."""

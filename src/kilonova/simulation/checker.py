@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.engine import Connection
 
 from kilonova.database import checks
@@ -11,7 +11,7 @@ from kilonova.database.tables import actions, ports, servers
 from kilonova.model.action import ActionState
 from kilonova.model.finding import Finding
 from kilonova.model.guest import GuestState
-from kilonova.model.kinds.soft_delete import SOFT_DELETE
+from kilonova.model.kinds.soft_delete import RESTORE, SOFT_DELETE
 from kilonova.model.server import Server, VmState
 from kilonova.simulation.clients import Promise
 from kilonova.simulation.hypervisor import Machine
@@ -159,12 +159,14 @@ def _promises(connection: Connection, by_id: Mapping[str, Server], seen: Seen) -
 
 
 def _brought_back(connection: Connection, seen: Seen) -> set[str]:
-    """Servers whose delete was taken back, or was for the time being only and failed."""
-    query = select(actions.c.server_id).where(
-        actions.c.kind == SOFT_DELETE.name, actions.c.state != ActionState.SUCCEEDED
-    )
-    failed = {row.server_id for row in connection.execute(query)}
-    return failed | {promise.server_id for promise in seen.promises if promise.kind in ("restore", "reset")}
+    """Servers whose delete was taken back, or was for the time being only and failed.
+
+    A restore counts although its client never heard that it was accepted.
+    """
+    failed = and_(actions.c.kind == SOFT_DELETE.name, actions.c.state != ActionState.SUCCEEDED)
+    query = select(actions.c.server_id).where(or_(failed, actions.c.kind == RESTORE.name))
+    back = {row.server_id for row in connection.execute(query)}
+    return back | {promise.server_id for promise in seen.promises if promise.kind in ("restore", "reset")}
 
 
 def _images(connection: Connection, by_id: Mapping[str, Server], seen: Seen) -> Iterator[Finding]:

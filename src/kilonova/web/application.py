@@ -44,12 +44,14 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     adds.
 
     ``negotiate`` reads the microversion (a minor) from the headers or raises; None: the service has none.
+    ``sign`` adds to a fault what only the call knows: its microversion, its request id.
     ``prepare`` may rewrite the path (project ids in it) once the caller is known; ``answer_headers`` go with every
     answer.
     """
 
     name: str
     fault: FaultFormat
+    sign: Callable[[dict[str, Any], Call, str], None] | None = None
     request_id_headers: tuple[str, ...] = ("x-openstack-request-id",)
     negotiate: Callable[[MutableMapping[str, str]], int] | None = None
     prepare: Callable[[Call, RouteTable], str] | None = None
@@ -88,10 +90,10 @@ class Application:
         try:
             reply = await self._answer(call, receive)
         except KilonovaError as error:
-            reply = self._fault(error, request_id)
+            reply = self._fault(error, call, request_id)
         except Exception:
             log.exception("unexpected error", request_id=request_id, method=call.method, path=call.path)
-            reply = Reply(500, self.family.fault(500, _unexpected(request_id), ""))
+            reply = Reply(500, self._form(500, _unexpected(request_id), "", call, request_id))
         await self._send(call, reply, request_id, send)
 
     def _new_call(self, scope: Scope, request_id: str) -> Call:
@@ -202,7 +204,13 @@ class Application:
             if not event.get("more_body"):
                 return data
 
-    def _fault(self, error: KilonovaError, request_id: str) -> Reply:
+    def _form(self, status: int, message: str, name: str, call: Call, request_id: str) -> dict[str, Any]:
+        body = self.family.fault(status, message, name)
+        if self.family.sign is not None:
+            self.family.sign(body, call, request_id)
+        return body
+
+    def _fault(self, error: KilonovaError, call: Call, request_id: str) -> Reply:
         status = error.status
         headers: dict[str, str] = dict(getattr(error, "headers", {}))
         if status == 401:
@@ -214,7 +222,7 @@ class Application:
             log.warning(
                 "request failed", request_id=request_id, status=status, error=error.message, details=error.details
             )
-        return Reply(status, self.family.fault(status, error.message, error.name), headers)
+        return Reply(status, self._form(status, error.message, error.name, call, request_id), headers)
 
     async def _send(self, call: Call, reply: Reply, request_id: str, send: Send) -> None:
         headers = [(name.encode("latin-1"), request_id.encode()) for name in self.family.request_id_headers]

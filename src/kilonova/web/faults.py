@@ -1,7 +1,7 @@
 """Errors in the form OpenStack's clients expect, one form for each service family.
 
 Each ``FaultFormat`` turns (status, message, the failure's own name or "") into the JSON body of its service. Names of compute's
-faults follow the API guide ("Faults"); identity, image and network have their own shapes.
+faults follow the API guide ("Faults"); identity, image, network and placement have their own shapes.
 """
 
 from collections.abc import Callable
@@ -48,3 +48,10 @@ def network_fault(status: int, message: str, name: str = "") -> dict[str, Any]:
     return {
         "NeutronError": {"type": name or _NETWORK_TYPES.get(status, "HTTPError"), "message": message, "detail": ""}
     }
+
+
+def placement_fault(status: int, message: str, name: str = "") -> dict[str, Any]:
+    """``{"errors": [{"status": 404, "title": "Not Found", "detail": "…", "code": "placement.undefined_code"}]}``"""
+    title = HTTPStatus(status).phrase
+    error = {"status": status, "title": title, "detail": message, "code": name or "placement.undefined_code"}
+    return {"errors": [error]}

@@ -1,6 +1,7 @@
 """Microseconds since the epoch to and from the texts of OpenStack's APIs (ISO 8601, UTC)."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from kilonova.model.errors import Invalid
 
@@ -13,23 +14,34 @@ def as_datetime(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
-def _text(micros: int, precision: str) -> str:
-    return (_BARE_EPOCH + timedelta(microseconds=micros)).isoformat(timespec=precision)
+@lru_cache(maxsize=4096)
+def _minute(minutes: int) -> str:
+    """``2026-11-22T08:49:``. The moments of a page lie close together, and a third of its view's time went into isoformat."""
+    return (_BARE_EPOCH + timedelta(minutes=minutes)).isoformat()[:-2]
+
+
+def _text(micros: int) -> str:
+    minutes, rest = divmod(micros, 60_000_000)
+    seconds, rest = divmod(rest, 1_000_000)
+    return f"{_minute(minutes)}{seconds:02d}.{rest:06d}"
 
 
 def iso_z(micros: int | None) -> str | None:
     """``2026-11-22T08:49:15Z``: servers, images, networks."""
-    return None if micros is None else _text(micros, "seconds") + "Z"
+    if micros is None:
+        return None
+    minutes, rest = divmod(micros, 60_000_000)
+    return f"{_minute(minutes)}{rest // 1_000_000:02d}Z"
 
 
 def iso_micros(micros: int | None) -> str | None:
     """``2026-11-22T08:49:15.000000``: usage times, services, instance actions, key pairs."""
-    return None if micros is None else _text(micros, "microseconds")
+    return None if micros is None else _text(micros)
 
 
 def iso_micros_z(micros: int | None) -> str | None:
     """``2026-11-22T08:49:15.000000Z``: identity."""
-    return None if micros is None else _text(micros, "microseconds") + "Z"
+    return None if micros is None else _text(micros) + "Z"
 
 
 def last_of_second(micros: int) -> int:

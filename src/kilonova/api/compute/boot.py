@@ -51,6 +51,7 @@ async def read(cloud: Deployment, call: Call) -> Boot:
     check_user_data(body)
     image_id = _image_id(body)
     zone, forced = _zone(call, body)
+    zone = zone or (None if forced else cloud.config.scheduler.default_schedule_zone)
     smallest, count = _counts(body)
     flavor, keypair = await cloud.database.run(_named, cloud, call, body, hints, zone, forced)
     image = await find_image(cloud, call, image_id)
@@ -207,11 +208,8 @@ async def _networks(
     asked = body.get("networks")
     if asked == "none":
         return []
-    if not asked or asked == "auto":
-        requested = await cloud.networks.default_networks(call.caller)
-    else:
-        requested = [_nic(nic, count) for nic in asked]
-    await cloud.networks.check(call.caller, requested)
+    wanted = None if not asked or asked == "auto" else [_nic(nic, count) for nic in asked]
+    requested = await cloud.networks.check(call.caller, wanted)
     return [
         nic if nic.port_id is not None else msgspec.structs.replace(nic, security_groups=ids, groups_by_id=by_id)
         for nic in requested
@@ -272,7 +270,7 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
         "flavor_id": boot.flavor.id,
         "flavor": msgspec.to_builtins(boot.flavor),
         "image_id": image.id if image else None,
-        "image": _image_record(image) if image else None,
+        "image": image_record(image) if image else None,
         "key_name": boot.keypair.name if boot.keypair else None,
         "public_key": boot.keypair.public_key if boot.keypair else None,
         "user_data": body.get("user_data"),
@@ -297,19 +295,14 @@ def _server_row(cloud: Deployment, call: Call, boot: Boot, index: int, reservati
     }
 
 
-def _image_record(image: Image) -> dict[str, Any]:
-    """What of the image must be known when it is gone itself."""
-    sizes = {"min_disk_gb": image.min_disk_gb, "min_memory_mb": image.min_memory_mb}
-    return {"name": image.name, "properties": image.properties, **sizes}
-
-
 def image_record(image: Image) -> dict[str, Any]:
-    """What a server remembers of its image."""
+    """What of its image a server must know when that is gone; ``least_disk_gb`` holds the image itself as well."""
     return {
         "name": image.name,
         "properties": image.properties,
         "min_disk_gb": image.min_disk_gb,
         "min_memory_mb": image.min_memory_mb,
+        "least_disk_gb": max(image.min_disk_gb, -(-image.virtual_size >> 30)),
     }
 
 

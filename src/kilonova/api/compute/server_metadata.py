@@ -89,6 +89,8 @@ def _change(connection: Connection, cloud: Deployment, call: Call, change: Calla
 
 def check_quota(connection: Connection, cloud: Deployment, project_id: str, items: Items) -> None:
     """Raise ``QuotaExceeded`` if one server of the project may not have so many items."""
+    if not items:
+        return
     limit = ledger.limits(connection, project_id, cloud.config.quota.model_dump())["metadata_items"]
     if 0 <= limit < len(items):
         raise QuotaExceeded(f"Maximum number of metadata items exceeds {limit}")

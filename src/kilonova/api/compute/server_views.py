@@ -1,10 +1,8 @@
 """Servers as the API shows them, at each microversion.
 
-Each change of shape is one line in ``_details``: the first minor it is in force, and what it adds (api-surface: section 6 of the
-Compute API's microversion history).
+Each change of shape is one line: the first minor it is in force, and what it adds (Compute API's microversion history).
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from kilonova.api.compute.instance_actions import host_id
@@ -30,28 +28,94 @@ def shows_host_status(call: Call) -> bool:
     return call.version >= 16 and call.allows(_HOST_STATUS)
 
 
-def full(call: Call, server: Server, *, host_up: bool, groups: list[str] | None = None) -> dict[str, Any]:
-    """An entry of ``GET /servers/detail``; with its ``groups``, of ``GET /servers/{id}``."""
-    view = {**_always(call, server), **_extended(server), **_attributes(call, server)}
-    if server.status in _PROGRESS:
-        view["progress"] = server.progress
-    if server.fault is not None and server.status in ("ERROR", "DELETED"):
-        view["fault"] = _fault(call, server.fault)
-    if server.security_groups:
-        view["security_groups"] = [{"name": name} for name in server.security_groups]
-    for since, addition in _additions(call, server, host_up):
-        if call.version >= since:
-            view.update(addition)
-    if groups is not None and call.version >= GROUPS_SINCE:
-        view["server_groups"] = groups
-    return view
+class Viewer:
+    """How one call sees servers. What is the same for all servers of a page is found out once for the call: the policy's word,
+    the beginnings of links, the names of hosts as tenants may know them."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self._version = call.version
+        self._attributes = call.allows(_ATTRIBUTES)
+        self._host_status = shows_host_status(call)
+        self._self = f"{call.base_url}/v2.1/servers/"
+        self._bookmark = f"{call.base_url}/servers/"
+        self._host_ids: dict[tuple[str, str | None], str] = {}
+
+    def full(self, server: Server, *, host_up: bool, groups: list[str] | None = None) -> dict[str, Any]:
+        """An entry of ``GET /servers/detail``; with its ``groups``, of ``GET /servers/{id}``."""
+        view = self.always(server)
+        _extend(view, server)
+        if self._attributes:
+            _add_attributes(view, server, self._version)
+        status = view["status"]
+        if status in _PROGRESS:
+            view["progress"] = server.progress
+        if server.fault is not None and status in ("ERROR", "DELETED"):
+            view["fault"] = _fault(self.call, server.fault)
+        if server.security_groups:
+            view["security_groups"] = [{"name": name} for name in server.security_groups]
+        self._add_news(view, server, host_up)
+        if groups is not None and self._version >= GROUPS_SINCE:
+            view["server_groups"] = groups
+        return view
+
+    def always(self, server: Server) -> dict[str, Any]:
+        """What every view of a server has, at every microversion."""
+        server_id = server.id
+        return {
+            "id": server_id,
+            "name": server.name,
+            "status": server.status,
+            "tenant_id": server.project_id,
+            "user_id": server.user_id,
+            "metadata": server.metadata,
+            "hostId": self._host_id(server.project_id, server.host),
+            "image": _image(self.call, server),
+            "flavor": _flavor(self.call, server),
+            "created": iso_z(server.created_at),
+            "updated": iso_z(server.updated_at or server.created_at),
+            "addresses": addresses(server),
+            "accessIPv4": server.access_ip_v4 or "",
+            "accessIPv6": server.access_ip_v6 or "",
+            "links": [
+                {"rel": "self", "href": self._self + server_id},
+                {"rel": "bookmark", "href": self._bookmark + server_id},
+            ],
+            "OS-DCF:diskConfig": server.disk_config,
+        }
+
+    def _host_id(self, project_id: str, host: str | None) -> str:
+        known = self._host_ids.get((project_id, host))
+        return self._host_ids.setdefault((project_id, host), host_id(project_id, host)) if known is None else known
+
+    def _add_news(self, view: dict[str, Any], server: Server, host_up: bool) -> None:
+        """What a microversion has added to all servers, in the order in which it did."""
+        version = self._version
+        if version >= 9:
+            view["locked"] = server.locked
+        if self._host_status:  # 2.16
+            view["host_status"] = "" if server.host is None else "UP" if host_up else "DOWN"
+        if version >= 19:
+            view["description"] = server.description
+        if version >= 26:
+            view["tags"] = server.tags
+        if version >= 63:
+            view["trusted_image_certificates"] = None
+        if version >= 73:
+            view["locked_reason"] = server.locked_reason
+        if version >= 90:
+            view["OS-EXT-SRV-ATTR:hostname"] = server.hostname
+        if version >= 96:
+            view["pinned_availability_zone"] = server.requested_zone
+        if version >= 100:
+            view["scheduler_hints"] = users_hints(server.scheduler_hints) if server.scheduler_hints else {}
 
 
 def updated(call: Call, server: Server, *, host_up: bool, groups: list[str]) -> dict[str, Any]:
     """The answer of ``PUT /servers/{id}``: shorter than show below 2.75."""
     if call.version >= 75:
-        return full(call, server, host_up=host_up, groups=groups)
-    view = _always(call, server)
+        return Viewer(call).full(server, host_up=host_up, groups=groups)
+    view = Viewer(call).always(server)
     view["addresses"] = {
         network: [{"version": entry["version"], "addr": entry["addr"]} for entry in entries]
         for network, entries in view["addresses"].items()
@@ -75,75 +139,32 @@ def updated(call: Call, server: Server, *, host_up: bool, groups: list[str]) -> 
     return view
 
 
-def _always(call: Call, server: Server) -> dict[str, Any]:
-    return {
-        "id": server.id,
-        "name": server.name,
-        "status": server.status,
-        "tenant_id": server.project_id,
-        "user_id": server.user_id,
-        "metadata": server.metadata,
-        "hostId": host_id(server.project_id, server.host),
-        "image": _image(call, server),
-        "flavor": _flavor(call, server),
-        "created": iso_z(server.created_at),
-        "updated": iso_z(server.updated_at or server.created_at),
-        "addresses": addresses(server),
-        "accessIPv4": server.access_ip_v4 or "",
-        "accessIPv6": server.access_ip_v6 or "",
-        "links": resource_links(call, "servers", server.id),
-        "OS-DCF:diskConfig": server.disk_config,
-    }
+def _extend(view: dict[str, Any], server: Server) -> None:
+    """What began as extensions and is in every full view."""
+    view["OS-EXT-AZ:availability_zone"] = server.availability_zone or ""
+    view["config_drive"] = "True" if server.config_drive else ""
+    view["key_name"] = server.key_name
+    view["OS-SRV-USG:launched_at"] = iso_micros(server.launched_at)
+    view["OS-SRV-USG:terminated_at"] = iso_micros(server.terminated_at)
+    view["OS-EXT-STS:task_state"] = server.task_state
+    view["OS-EXT-STS:vm_state"] = server.vm_state
+    view["OS-EXT-STS:power_state"] = server.power_state or int(PowerState.NOSTATE)
+    view["os-extended-volumes:volumes_attached"] = []
 
 
-def _extended(server: Server) -> dict[str, Any]:
-    return {
-        "OS-EXT-AZ:availability_zone": server.availability_zone or "",
-        "config_drive": "True" if server.config_drive else "",
-        "key_name": server.key_name,
-        "OS-SRV-USG:launched_at": iso_micros(server.launched_at),
-        "OS-SRV-USG:terminated_at": iso_micros(server.terminated_at),
-        "OS-EXT-STS:task_state": server.task_state,
-        "OS-EXT-STS:vm_state": server.vm_state,
-        "OS-EXT-STS:power_state": server.power_state or int(PowerState.NOSTATE),
-        "os-extended-volumes:volumes_attached": [],
-    }
-
-
-def _attributes(call: Call, server: Server) -> dict[str, Any]:
+def _add_attributes(view: dict[str, Any], server: Server, version: int) -> None:
     """What only administrators see."""
-    if not call.allows(_ATTRIBUTES):
-        return {}
-    prefix = "OS-EXT-SRV-ATTR:"
-    view: dict[str, Any] = {
-        f"{prefix}host": server.host,
-        f"{prefix}hypervisor_hostname": server.host,
-        f"{prefix}instance_name": f"instance-{server.seq:08x}",
-    }
-    if call.version >= 3:
-        view |= {
-            f"{prefix}reservation_id": server.reservation_id,
-            f"{prefix}launch_index": server.launch_index,
-            f"{prefix}hostname": server.hostname,
-            f"{prefix}kernel_id": "",
-            f"{prefix}ramdisk_id": "",
-            f"{prefix}root_device_name": server.root_device_name,
-            f"{prefix}user_data": server.user_data,
-        }
-    return view
-
-
-def _additions(call: Call, server: Server, host_up: bool) -> Iterable[tuple[int, dict[str, Any]]]:
-    yield 9, {"locked": server.locked}
-    if call.allows(_HOST_STATUS):
-        yield 16, {"host_status": "" if server.host is None else "UP" if host_up else "DOWN"}
-    yield 19, {"description": server.description}
-    yield 26, {"tags": server.tags}
-    yield 63, {"trusted_image_certificates": None}
-    yield 73, {"locked_reason": server.locked_reason}
-    yield 90, {"OS-EXT-SRV-ATTR:hostname": server.hostname}
-    yield 96, {"pinned_availability_zone": server.requested_zone}
-    yield 100, {"scheduler_hints": users_hints(server.scheduler_hints)}
+    view["OS-EXT-SRV-ATTR:host"] = server.host
+    view["OS-EXT-SRV-ATTR:hypervisor_hostname"] = server.host
+    view["OS-EXT-SRV-ATTR:instance_name"] = f"instance-{server.seq:08x}"
+    if version >= 3:
+        view["OS-EXT-SRV-ATTR:reservation_id"] = server.reservation_id
+        view["OS-EXT-SRV-ATTR:launch_index"] = server.launch_index
+        view["OS-EXT-SRV-ATTR:hostname"] = server.hostname
+        view["OS-EXT-SRV-ATTR:kernel_id"] = ""
+        view["OS-EXT-SRV-ATTR:ramdisk_id"] = ""
+        view["OS-EXT-SRV-ATTR:root_device_name"] = server.root_device_name
+        view["OS-EXT-SRV-ATTR:user_data"] = server.user_data
 
 
 def _image(call: Call, server: Server) -> Any:
@@ -176,10 +197,12 @@ def addresses(server: Server) -> dict[str, list[dict[str, Any]]]:
     """By network name, with the card's MAC address."""
     view: dict[str, list[dict[str, Any]]] = {}
     for nic in server.addresses:
-        floating = [text for text, _ in nic.get("floating", [])]
-        fixed = [text for text in (nic["address"], *nic.get("more_addresses", [])) if text]
-        for kind, texts in (("fixed", fixed), ("floating", floating)):
-            view.setdefault(nic["network_name"], []).extend(_address(nic, text, kind) for text in texts)
+        entries = view.setdefault(nic["network_name"], [])
+        for text in (nic["address"], *nic.get("more_addresses", ())):
+            if text:
+                entries.append(_address(nic, text, "fixed"))
+        for text, _ in nic.get("floating", ()):
+            entries.append(_address(nic, text, "floating"))
     return view
 
 

@@ -103,7 +103,8 @@ async def detail(cloud: Deployment, call: Call) -> Reply:
     if asked is None:
         return Reply(200, {"servers": []})
     found, up = await cloud.database.run(_read, cloud, call, asked)
-    entries = [server_views.full(call, server, host_up=server.host in up) for server in found]
+    viewer = server_views.Viewer(call)
+    entries = [viewer.full(server, host_up=server.host in up) for server in found]
     return Reply(200, {"servers": entries, **_links(call, entries, asked)})
 
 
@@ -125,7 +126,7 @@ def _read(
 async def show(cloud: Deployment, call: Call) -> Reply:
     """``GET /servers/{id}``."""
     server, up, groups = await cloud.database.run(_one, cloud, call)
-    return Reply(200, {"server": server_views.full(call, server, host_up=up, groups=groups)})
+    return Reply(200, {"server": server_views.Viewer(call).full(server, host_up=up, groups=groups)})
 
 
 def _one(connection: Connection, cloud: Deployment, call: Call) -> tuple[Server, bool, list[str]]:

@@ -1,14 +1,18 @@
 """The operations API: what an operator, or their tools, ask of a cloud that OpenStack's APIs have no word for.
 
-Mounted at ``/kilonova``; everything here is for administrators. ``/kilonova/v1/findings`` tells what is not as it must be,
-``/kilonova/v1/actions`` what is being done, late or failed.
+Mounted at ``/kilonova``. For administrators: ``/kilonova/v1/findings`` tells what is not as it must be, ``/kilonova/v1/actions``
+what is being done, late or failed, ``/kilonova/v1/decisions`` why servers are where they are, ``/kilonova/v1/what-if`` how many
+more would fit. The decisions on one server are told to its owner as well, in a form that names no host.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from kilonova.api.compute.deployment import Deployment
+from kilonova.api.operations import decisions, what_if
+from kilonova.api.operations.what_if import Planner
 from kilonova.database.operations import list_actions, list_findings
 from kilonova.web.application import Application, Family, TokenValidator
 from kilonova.web.call import Call, Reply
@@ -24,7 +28,8 @@ _TRUTH: Schema = {"type": "string", "enum": ["true", "false"]}
 
 async def versions(cloud: Deployment, call: Call) -> Reply:
     """``GET /kilonova/v1``: what there is to ask."""
-    links = [{"rel": row.path.rsplit("/", 1)[1], "href": f"{call.base_url}{row.path}"} for row in ROUTES[1:]]
+    lists = [row.path for row in ROUTES[1:] if "{" not in row.path]
+    links = [{"rel": path.rsplit("/", 1)[1], "href": f"{call.base_url}{path}"} for path in lists]
     return Reply(200, {"version": {"id": "v1", "links": links}})
 
 
@@ -69,14 +74,18 @@ ROUTES = [
         query=always(query_schema(strict=True, late=_TRUTH, failed=_TRUTH)),
         summary="What is being done, late or failed",
     ),
+    *decisions.ROUTES,
 ]
 
 
 def operations_application(
-    cloud: Deployment, tokens: TokenValidator, overrides: dict[str, str] | None = None
+    cloud: Deployment,
+    tokens: TokenValidator,
+    planner: Callable[[], Planner],
+    overrides: dict[str, str] | None = None,
 ) -> Application:
-    """The operations API over ``cloud``; mount it at ``/kilonova``."""
-    table = RouteTable(ROUTES)
-    defaults = {route.rule: route.role for route in table.routes}
+    """The operations API over ``cloud``; mount it at ``/kilonova``. ``planner`` makes who answers what-if questions."""
+    table = RouteTable([*ROUTES, *what_if.routes(planner)])
+    defaults = {route.rule: route.role for route in table.routes} | decisions.RULES
     policy = Policy(defaults, overrides)
     return Application(OPERATIONS, table, cloud, tokens=tokens, policy=policy, clock=cloud.clock, ids=cloud.ids)

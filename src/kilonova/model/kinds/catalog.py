@@ -29,3 +29,12 @@ _ALL = (
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
+
+DISK_WORK = tuple(
+    kind.name
+    for kind in (
+        *(CREATE, REBUILD, EVACUATE, UNSHELVE, RESCUE),
+        *(RESIZE, MIGRATE, CREATE_IMAGE, CREATE_BACKUP),
+    )
+)
+"""What keeps the disks of a host busy for long: it counts as I/O operations for those rules that ask."""

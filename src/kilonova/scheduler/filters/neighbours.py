@@ -10,9 +10,10 @@ class ServerGroupAntiAffinityFilter:
 
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         group, members = view.neighbours.group, view.neighbours.members
-        passing = view.everywhere()
-        if group is not None and group.policy == GroupPolicy.ANTI_AFFINITY:
-            passing[view.rows(host for host in members if not group.allows(host, members))] = False
+        if group is None or group.policy != GroupPolicy.ANTI_AFFINITY:
+            return view.everywhere()
+        passing = view.everywhere().copy()
+        passing[view.rows(host for host in members if not group.allows(host, members))] = False
         return passing
 
     def explain(self, view: HostView, row: int, request: ScheduleServer) -> tuple[str, str]:
@@ -55,7 +56,9 @@ class DifferentHostFilter:
     """No host of a server in the hint ``different_host``."""
 
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
-        passing = view.everywhere()
+        if not view.neighbours.different:
+            return view.everywhere()
+        passing = view.everywhere().copy()
         passing[view.rows(view.neighbours.different)] = False
         return passing
 

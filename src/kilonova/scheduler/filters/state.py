@@ -4,8 +4,22 @@ from kilonova.messaging.contract import ScheduleServer
 from kilonova.scheduler.view import Bools, HostView
 
 
+class AllHostsFilter:
+    """Any host."""
+
+    fixed = True
+
+    def passes(self, view: HostView, request: ScheduleServer) -> Bools:
+        return view.everywhere()
+
+    def explain(self, view: HostView, row: int, request: ScheduleServer) -> tuple[str, str]:
+        return "any host", "any host"
+
+
 class ComputeFilter:
     """The host's nova-compute is up and enabled."""
+
+    fixed = True
 
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         return view.columns.up & view.columns.enabled
@@ -16,6 +30,8 @@ class ComputeFilter:
 
 class AvailabilityZoneFilter:
     """The host is in the zone that was asked for; any zone, if none was."""
+
+    fixed = True
 
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
         wanted = request.availability_zone
@@ -30,8 +46,12 @@ class AvailabilityZoneFilter:
 class RequestedHostFilter:
     """The very host an administrator asked for, and none that this request has failed on."""
 
+    fixed = True
+
     def passes(self, view: HostView, request: ScheduleServer) -> Bools:
-        passing = view.everywhere()
+        if request.requested_host is None and not request.excluded_hosts:
+            return view.everywhere()
+        passing = view.everywhere().copy()
         if request.requested_host is not None:
             passing = view.nowhere()
             passing[view.rows([request.requested_host])] = True

@@ -26,7 +26,7 @@ class DiskWeigher:
 
 
 class NumInstancesWeigher:
-    """Fewer servers are better."""
+    """More servers; with its multiplier below zero, fewer are better."""
 
     def weigh(self, view: HostView, request: ScheduleServer) -> Ints:
-        return -view.columns.servers
+        return view.columns.servers

@@ -18,13 +18,15 @@ class ServerGroupSoftAntiAffinityWeigher:
     """Fewer servers of the group are better."""
 
     def weigh(self, view: HostView, request: ScheduleServer) -> Floats:
-        return -_members(view, GroupPolicy.SOFT_ANTI_AFFINITY)
+        members = _members(view, GroupPolicy.SOFT_ANTI_AFFINITY)
+        return members if members is view.indifferent() else -members
 
 
 def _members(view: HostView, policy: GroupPolicy) -> Floats:
+    if not view.neighbours.under(policy):
+        return view.indifferent()
     counted = np.zeros(len(view))
-    if view.neighbours.under(policy):
-        for host, count in view.neighbours.members.items():
-            if (row := view.row(host)) is not None:
-                counted[row] = count
+    for host, count in view.neighbours.members.items():
+        if (row := view.row(host)) is not None:
+            counted[row] = count
     return counted

@@ -18,7 +18,7 @@ from kilonova.config import SchedulerConfig
 from kilonova.database.connection import DatabaseSettings, InlineDatabase
 from kilonova.database.host_columns import read
 from kilonova.database.metadata import metadata
-from kilonova.messaging.contract import Need
+from kilonova.messaging.contract import Need, ScheduleServer
 from kilonova.model.clock import Random
 from kilonova.model.placement import Neighbours, ServerGroup
 from kilonova.scheduler.catalog import make_filters, make_weighers
@@ -101,12 +101,12 @@ def play(
 class _Play:
     def __init__(self, fleet: Fleet, config: SchedulerConfig, seed: int) -> None:
         self._fleet = fleet
-        filters = make_filters(config.filters)
+        filters = make_filters(config.filters, config)
         self._decider = Decider(
             fleet,
             filters,
             filters,
-            make_weighers(config.weighers),
+            make_weighers(config),
             subset=config.host_subset_size,
             random=Random(f"{seed} choices"),
         )
@@ -143,7 +143,8 @@ class _Play:
             decision = self._decider.decide(request, together, neighbours)
             self._played.latencies.append((time.perf_counter() - wall) * 1000)
             self._played.seconds += time.process_time() - processor
-            self._note(wish, number, decision, request.need)
+            against = self._against(request, decision, together, neighbours)
+            self._note(wish, number, decision, request.need, against)
 
     def _neighbours(self, group: str | None, beside: dict[str, Neighbours]) -> Neighbours | None:
         """One answer for all of a batch, which sees its own decisions; between batches the members are ours to keep."""
@@ -156,7 +157,16 @@ class _Play:
             beside[group] = Neighbours(group=row, members=members)
         return beside[group]
 
-    def _note(self, wish: Wish, number: int, decision: Decision, need: Need) -> None:
+    def _against(
+        self, request: ScheduleServer, decision: Decision, together: Batch, neighbours: Neighbours | None
+    ) -> list[str]:
+        """The rules that the nearest host did not pass, when none passed all."""
+        if decision.row is not None:
+            return []
+        found = self._decider.explain(decision, request, together, neighbours, ()).nearest
+        return next((near.rules for near in found if near.change == "host"), [])
+
+    def _note(self, wish: Wish, number: int, decision: Decision, need: Need, against: list[str]) -> None:
         played = self._played
         asked, placed = played.by_project.get(wish.project, (0, 0))
         played.asked += 1
@@ -166,8 +176,7 @@ class _Play:
         played.digest = hash((played.digest, decision.row)) & 0xFFFFFFFFFFFF
         if decision.row is None:
             played.failed += 1
-            near = decision.nearest[0].rules if decision.nearest else list(decision.counts)
-            self._reasons[" and ".join(near) or "no host"] += 1
+            self._reasons[" and ".join(against) or "no host"] += 1
             return
         played.placed += 1
         if wish.lifetime != float("inf"):

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from kilonova.database.migrations.first_network_schema import create_network_tables
+from kilonova.database.migrations.first_placement_schema import create_placement_tables
 from kilonova.database.migrations.first_resource_schema import create_resource_tables
 from kilonova.database.types import Json, LongText, Sequence
 
@@ -14,6 +15,7 @@ down_revision = None
 def upgrade() -> None:
     create_resource_tables()
     create_network_tables()
+    create_placement_tables()
     op.create_table(
         "action_events",
         sa.Column("seq", Sequence, autoincrement=True, nullable=False),
@@ -77,6 +79,7 @@ def upgrade() -> None:
         sa.Column("vcpus", sa.Integer(), nullable=False),
         sa.Column("memory_mb", sa.Integer(), nullable=False),
         sa.Column("disk_gb", sa.Integer(), nullable=False),
+        sa.Column("custom", Json(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("consumer", "host", name=op.f("pk_allocations")),
         mysql_charset="utf8mb4",
@@ -114,6 +117,25 @@ def upgrade() -> None:
         mysql_collate="utf8mb4_bin",
         mysql_engine="InnoDB",
     )
+    op.create_table(
+        "decisions",
+        sa.Column("seq", Sequence, autoincrement=True, nullable=False),
+        sa.Column("server_id", sa.String(length=64), nullable=False),
+        sa.Column("action_id", sa.String(length=64), nullable=False),
+        sa.Column("request_id", sa.String(length=255), nullable=False),
+        sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column("outcome", sa.String(length=16), nullable=False),
+        sa.Column("host", sa.String(length=255), nullable=True),
+        sa.Column("zone", sa.String(length=255), nullable=True),
+        sa.Column("decided_at", sa.BigInteger(), nullable=False),
+        sa.Column("details", Json(), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_decisions")),
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+        mysql_engine="InnoDB",
+    )
+    op.create_index("ix_decisions_outcome", "decisions", ["outcome", "seq"], unique=False)
+    op.create_index("ix_decisions_server", "decisions", ["server_id", "seq"], unique=False)
     op.create_table(
         "findings",
         sa.Column("kind", sa.String(length=64), nullable=False),
@@ -174,6 +196,13 @@ def upgrade() -> None:
         sa.Column("memory_mb", sa.Integer(), nullable=False),
         sa.Column("disk_gb", sa.Integer(), nullable=False),
         sa.Column("free_disk_gb", sa.Integer(), nullable=False),
+        sa.Column("vcpus_reserved", sa.Integer(), nullable=False),
+        sa.Column("memory_mb_reserved", sa.Integer(), nullable=False),
+        sa.Column("disk_gb_reserved", sa.Integer(), nullable=False),
+        sa.Column("vcpus_ratio", sa.Double(), nullable=False),
+        sa.Column("memory_mb_ratio", sa.Double(), nullable=False),
+        sa.Column("disk_gb_ratio", sa.Double(), nullable=False),
+        sa.Column("inventory_terms", Json(), nullable=False),
         sa.Column("vcpus_capacity", sa.Integer(), nullable=False),
         sa.Column("memory_mb_capacity", sa.Integer(), nullable=False),
         sa.Column("disk_gb_capacity", sa.Integer(), nullable=False),
@@ -181,6 +210,8 @@ def upgrade() -> None:
         sa.Column("memory_mb_used", sa.Integer(), nullable=False),
         sa.Column("disk_gb_used", sa.Integer(), nullable=False),
         sa.Column("servers_count", sa.Integer(), nullable=False),
+        sa.Column("failed_builds", sa.Integer(), nullable=False),
+        sa.Column("generation", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_hosts")),
@@ -190,6 +221,7 @@ def upgrade() -> None:
         mysql_collate="utf8mb4_bin",
         mysql_engine="InnoDB",
     )
+    op.create_index("ix_hosts_failed_builds", "hosts", ["failed_builds"], unique=False)
     op.create_table(
         "image_members",
         sa.Column("image_id", sa.String(length=64), nullable=False),
@@ -403,6 +435,7 @@ def upgrade() -> None:
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("last_seen_at", sa.BigInteger(), nullable=False),
         sa.Column("stopped_at", sa.BigInteger(), nullable=True),
+        sa.Column("metrics", Json(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_services")),
         sa.UniqueConstraint("binary", "host", name=op.f("uq_services_binary_host")),
         sa.UniqueConstraint("uuid", name=op.f("uq_services_uuid")),
