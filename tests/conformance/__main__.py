@@ -6,6 +6,7 @@ python -m tests.conformance judge RECORDING…
 """
 
 import argparse
+import shlex
 import sys
 import tempfile
 from collections import Counter
@@ -34,7 +35,7 @@ def main() -> int:
         bases = asked.base or list(tempest.BASES)
         chosen = asked.suite or list(suites.SUITES)
         return 1 if everything.run(directory, bases, chosen, asked.seconds, made_by, _show) else 0
-    made_by = "python -m tests.conformance " + " ".join(sys.argv[sys.argv.index(asked.part) :])
+    made_by = "python -m tests.conformance " + shlex.join(sys.argv[sys.argv.index(asked.part) :])
     if asked.part == "own":
         passed = everything.record_own_tests(directory, asked.seconds)
         kept.keep(directory, made_by, [everything.OWN], [])

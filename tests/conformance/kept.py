@@ -16,13 +16,17 @@ Suites = list[tuple[str, list[Outcome]]]
 
 @dataclass(frozen=True)
 class Kept:
-    """One run's results. ``made_by`` are the command lines, ``sources`` what was judged, ``recordings`` the calls."""
+    """The results of runs. ``made_by`` are the command lines and what each judged, ``recordings`` the calls."""
 
-    made_by: list[str]
-    sources: set[str]
+    made_by: list[tuple[str, str]]
     recordings: list[Path]
     suites: Suites = field(default_factory=list)
     shapes: int = 0
+
+    @property
+    def sources(self) -> list[str]:
+        """The states of the source that were judged, in the order of the runs."""
+        return list(dict.fromkeys(source for _, source in self.made_by))
 
 
 def fingerprint(root: Path = ROOT) -> str:
@@ -47,15 +51,15 @@ def keep(directory: Path, made_by: str, recordings: Sequence[str], suites: Suite
 
 
 def read(directories: Sequence[Path]) -> Kept:
-    """The results of several runs as one. Of a suite that ran twice the later run counts."""
-    made_by, sources, recordings, shapes = [], set(), [], 0
-    suites: dict[str, list[Outcome]] = {}
+    """The results of several runs as one. Of a test that ran twice the later run counts."""
+    made_by, recordings, shapes = [], [], 0
+    suites: dict[str, dict[str, Outcome]] = {}
     for directory in directories:
         document = json.loads((directory / _FILE).read_text())
-        made_by.append(document["made_by"])
-        sources.add(document["source"])
+        made_by.append((document["made_by"], document["source"]))
         recordings += [directory / name for name in document["recordings"]]
         shapes += document["shapes"]
         for title, outcomes in document["suites"]:
-            suites[title] = [Outcome(**outcome) for outcome in outcomes]
-    return Kept(made_by=made_by, sources=sources, recordings=recordings, suites=list(suites.items()), shapes=shapes)
+            suites.setdefault(title, {}).update({outcome["test"]: Outcome(**outcome) for outcome in outcomes})
+    merged = [(title, list(outcomes.values())) for title, outcomes in suites.items()]
+    return Kept(made_by=made_by, recordings=recordings, suites=merged, shapes=shapes)

@@ -42,20 +42,25 @@ def _lines(run: Run) -> Iterator[str]:
     yield "Everything here was found by these runs; nothing is written by hand. `kilonova api-report` lists what is offered,"
     yield "`/openapi.json` describes it."
     yield ""
-    yield from (f"    {command}" for command in run.left.made_by)
-    yield ""
-    sources = sorted(run.left.sources)
-    yield (
-        f"All on one state of the source: {sources[0]} (SHA-256 over `src`, `tests/conformance/kept.py`)."
-        if len(sources) == 1
-        else f"Not all on one state of the source: {', '.join(sources)} (SHA-256 over `src`)."
-    )
-    yield ""
+    yield from _runs(run.left)
     yield from _suites(run.left.suites)
     yield from _oracle(run)
     yield from _policy(run.policy)
     yield from _operations(run.operations, run.dead)
     yield from _failures(run.left.suites)
+
+
+def _runs(left: Kept) -> Iterator[str]:
+    """The commands; what was judged stands behind each if it was not one and the same source."""
+    several = len(left.sources) > 1
+    yield from (f"    {command}{f'  # source {source}' if several else ''}" for command, source in left.made_by)
+    yield ""
+    if several:
+        yield "Not all on one state of the source (SHA-256 over `src`, `tests/conformance/kept.py`): what an earlier run had"
+        yield "found was mended, and is judged by a later one. Of a test that ran twice the later run counts."
+    else:
+        yield f"All on one state of the source: {left.sources[0]} (SHA-256 over `src`, `tests/conformance/kept.py`)."
+    yield ""
 
 
 def _versions() -> list[str]:
@@ -82,7 +87,8 @@ def _suites(suites: list[tuple[str, list[Outcome]]]) -> Iterator[str]:
     for title, outcomes in suites:
         for outcome in outcomes:
             if outcome.state == "skipped":
-                reasons.setdefault(_plain(outcome.reason), Counter())[title] += 1
+                reason = _BELOW.sub(r"It is about microversions up to \1, below the sweep's.", _plain(outcome.reason))
+                reasons.setdefault(reason, Counter())[title] += 1
     for reason, counts in sorted(reasons.items(), key=lambda item: (-max(item[1].values()), item[0])):
         yield f"- {max(counts.values())}: {reason}"
     yield ""
@@ -161,6 +167,7 @@ def _by_reason(outcomes: Iterable[Outcome]) -> list[tuple[str, list[str]]]:
 _CHANGING = re.compile(
     r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}|127\.0\.0\.1:\d+|\d{4}-\d\d-\d\d[T ][\d:.]+Z?"
 )
+_BELOW = re.compile(r"The microversion range\[(?:None|2\.\d+) - (2\.\d+)\] of this test is out of .*")
 _MADE_UP = re.compile(r"(tempest-[A-Za-z-]*?)-?\d{5,}")
 
 

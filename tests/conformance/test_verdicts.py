@@ -78,12 +78,12 @@ def test_a_failure_that_is_meant_says_why(tmp_path: Path) -> None:
         ("novaclient", [Outcome(f"a.{test}", "failed", "128 == 128", 1.0), Outcome("a.B.c", "failed", "x", 1.0)])
     ]
     judgement = Judgement(calls={}, good={}, violations=[], known=0)
-    left = Kept(made_by=[], sources={"one", "two"}, recordings=[], suites=suites)
+    left = Kept(made_by=[("run a", "one"), ("run b", "two")], recordings=[], suites=suites)
     report.write(report.Run(left=left, judgement=judgement, operations=[], dead=(0, 0), policy=[]), tmp_path / "r.md")
     written = (tmp_path / "r.md").read_text()
     assert f"- 1: 128 == 128: `{test}` -- meant: {why}" in written
     assert "- 1: x: `B.c`\n" in written
-    assert "Not all on one state of the source: one, two" in written
+    assert "    run a  # source one\n    run b  # source two\n\nNot all on one state of the source" in written
 
 
 def test_an_operation_that_nova_refuses_too() -> None:
@@ -102,7 +102,7 @@ def test_the_report_reads_the_same_after_each_run(tmp_path: Path) -> None:
         judgement = Judgement(calls={}, good={}, violations=[], known=0)
         suites = [("Tempest", [Outcome("a.B.test_one[id-1]", "failed", reason, 1.0)])]
         run = report.Run(
-            left=Kept(made_by=["make conformance"], sources={"abc"}, recordings=[], suites=suites),
+            left=Kept(made_by=[("make conformance", "abc")], recordings=[], suites=suites),
             judgement=judgement,
             operations=compare([_nova("/x")], [], judgement),
             dead=(0, 0),
@@ -119,16 +119,17 @@ def test_the_report_reads_the_same_after_each_run(tmp_path: Path) -> None:
 
 
 def test_what_several_runs_have_left_is_one(tmp_path: Path) -> None:
-    sweeps = [("Tempest from 2.1", [Outcome("a", "failed", "x", 1.0)]), ("osc", [Outcome("b", "passed", "", 1.0)])]
+    kept = Outcome("c", "passed", "", 1.0)
+    sweeps = [("Tempest from 2.1", [Outcome("a", "failed", "x", 1.0), kept]), ("osc", [kept])]
     again = [("Tempest from 2.1", [Outcome("a", "passed", "", 1.0)])]
     for name, suites, shapes in (("one", sweeps, 0), ("two", again, 7)):
         (tmp_path / name).mkdir()
         keep(tmp_path / name, f"run {name}", ["calls.jsonl"], suites, shapes)
     left = read([tmp_path / "one", tmp_path / "two"])
-    assert left.made_by == ["run one", "run two"] and left.shapes == 7
+    assert left.made_by == [("run one", fingerprint()), ("run two", fingerprint())] and left.shapes == 7
     assert left.recordings == [tmp_path / "one" / "calls.jsonl", tmp_path / "two" / "calls.jsonl"]
-    assert left.suites == [again[0], sweeps[1]]
-    assert left.sources == {fingerprint()}
+    assert left.suites == [("Tempest from 2.1", [again[0][1][0], kept]), sweeps[1]]
+    assert left.sources == [fingerprint()]
 
 
 def test_a_source_is_known_again(tmp_path: Path) -> None:

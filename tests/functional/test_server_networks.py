@@ -163,6 +163,8 @@ async def test_security_groups_of_a_server(client: Client, net: Networking) -> N
     web = (await net.make("security_group", name="web"))["id"]
     other = (await net.make("security_group", name="other"))["id"]
     server_id = await client.boot(security_groups=[{"name": "web"}, {"name": other}])
+    asked = (await client.show(server_id))["security_groups"]
+    assert {group["name"] for group in asked} == {"web", other}  # as they were asked for, until the server has ports
     server = await client.until(server_id, "ACTIVE")
     assert [group["name"] for group in server["security_groups"]] == ["other", "web"]
     (port,) = (await net(f"GET ports?device_id={server_id}"))["ports"]

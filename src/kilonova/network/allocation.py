@@ -181,8 +181,10 @@ def bind(connection: Connection, ids: Ids, binding: Binding, requested: Sequence
             queries.update(connection, Port, port.id, {"host": binding.host})
             trunks.follow(connection, port.id, host=binding.host, status=port.status)
         nics.append(_nic(connection, segments, port, fresh, entry.tag))
-    if any(entry.port_id is not None for entry in requested):
-        server_rows.tell_groups(connection, binding.server_id)  # nobody knew them before: they came with the ports
+    if any(entry.port_id is not None or entry.groups_by_id for entry in requested):
+        server_rows.tell_groups(
+            connection, binding.server_id
+        )  # known by the ports only: until now the row says what was asked
     return nics
 
 

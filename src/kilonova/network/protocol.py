@@ -17,6 +17,7 @@ class RequestedNic(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of ``networks`` in a server's create request: by network, or by a port that exists.
 
     ``security_groups`` are the ids of the groups that a port made for it carries; none: the project's default group.
+    ``groups_by_id``: some of them were asked for by id, and the server's row says their names from when the port is there.
     ``slot`` is the card's place in the guest; None: its place in the list.
     """
 
@@ -26,6 +27,7 @@ class RequestedNic(msgspec.Struct, frozen=True, kw_only=True):
     tag: str | None = None
     slot: int | None = None
     security_groups: list[str] = []
+    groups_by_id: bool = False
 
 
 Binder = Callable[[Connection, str, str, str, list[RequestedNic]], list[Nic]]

@@ -44,6 +44,11 @@ def iso_micros_z(micros: int | None) -> str | None:
     return None if micros is None else _text(micros) + "Z"
 
 
+def last_of_second(micros: int) -> int:
+    """The end of the second that a moment is in: for what is compared with moments that were shown to the second."""
+    return micros - micros % 1_000_000 + 999_999
+
+
 def parse_moment(text: str, field: str) -> int:
     """ISO 8601 to microseconds; a moment without a zone is UTC. Raises ``Invalid`` naming the field."""
     try:

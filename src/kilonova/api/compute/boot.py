@@ -60,7 +60,7 @@ async def read(cloud: Deployment, call: Call) -> Boot:
     check_fit(flavor, image)
     topology = read_topology(cloud, flavor, image.properties)
     groups = await _groups(cloud, call, body)
-    networks = await _networks(cloud, call, body, [group_id for group_id, _ in groups], count)
+    networks = await _networks(cloud, call, body, groups, count)
     return Boot(
         body=body,
         hints=hints,
@@ -69,7 +69,7 @@ async def read(cloud: Deployment, call: Call) -> Boot:
         image=image,
         keypair=keypair,
         networks=networks,
-        groups=[name for _, name in groups],
+        groups=_asked_groups(body) or [name for _, name in groups],
         zone=zone,
         requested_host=forced,
         count=count,
@@ -196,26 +196,33 @@ def check_user_data(body: dict[str, Any]) -> None:
         raise Invalid("Invalid input for field/attribute user_data. It must be base64 encoded.")
 
 
+def _asked_groups(body: dict[str, Any]) -> list[str]:
+    """Names or ids, as the server shows them until it has ports."""
+    return [group["name"] for group in body.get("security_groups", []) if group.get("name")]
+
+
 async def _groups(cloud: Deployment, call: Call, body: dict[str, Any]) -> list[tuple[str, str]]:
     """(id, name) of the security groups asked for by either. Raises ``Invalid`` for one that is not the project's."""
-    asked = [group["name"] for group in body.get("security_groups", []) if group.get("name")]
     try:
-        return await cloud.networks.find_groups(call.project_id, asked or ["default"])
+        return await cloud.networks.find_groups(call.project_id, _asked_groups(body) or ["default"])
     except NotFound as error:
         raise Invalid(error.message) from None
 
 
 async def _networks(
-    cloud: Deployment, call: Call, body: dict[str, Any], groups: list[str], count: int
+    cloud: Deployment, call: Call, body: dict[str, Any], groups: list[tuple[str, str]], count: int
 ) -> list[RequestedNic]:
     """The server's cards: as asked for, or the one network that the project has; new ports carry the groups."""
+    ids = [group_id for group_id, _ in groups]
+    by_id = not set(_asked_groups(body)) <= {name for _, name in groups}
     asked = body.get("networks")
     if asked == "none":
         return []
     wanted = None if not asked or asked == "auto" else [_nic(nic, count) for nic in asked]
     requested = await cloud.networks.check(call.caller, wanted)
     return [
-        nic if nic.port_id is not None else msgspec.structs.replace(nic, security_groups=groups) for nic in requested
+        nic if nic.port_id is not None else msgspec.structs.replace(nic, security_groups=ids, groups_by_id=by_id)
+        for nic in requested
     ]
 
 

@@ -8,7 +8,7 @@ from kilonova.database.servers import SORTABLE, TAG_FILTERS, Listing
 from kilonova.model.errors import Forbidden, Invalid
 from kilonova.model.server import tasks_of, vm_states_of
 from kilonova.web.call import Call
-from kilonova.web.moments import parse_moment
+from kilonova.web.moments import last_of_second, parse_moment
 
 _EXACT = {
     "uuid": "id",
@@ -54,6 +54,7 @@ def read_listing(call: Call, most: int, all_projects: str) -> Listing | None:
     deleted = _flag(call.first("deleted")) if admin else False
     match = _matches(call, admin)
     since = _moment(call, "changes-since")
+    before = _moment(call, "changes-before") if call.version >= 66 else None
     return Listing(
         project_id=project,
         limit=limit,
@@ -65,7 +66,7 @@ def read_listing(call: Call, most: int, all_projects: str) -> Listing | None:
         tags=_tags(call),
         deleted=None if since is not None and not deleted else deleted,
         changes_since=since,
-        changes_before=_moment(call, "changes-before") if call.version >= 66 else None,
+        changes_before=None if before is None else last_of_second(before),
     )
 
 
