@@ -60,6 +60,7 @@ def reading(boxes: Sequence[Box], aggregates: Sequence[Aggregate] = ()) -> Readi
             (number, box.vcpus_used, box.memory_mb_used, box.disk_gb_used, box.servers)
             for number, box in enumerate(boxes, 1)
         ],
+        devices=[],
         facts=facts,
         unfit=[
             Unfit(number, box.up, box.enabled) for number, box in enumerate(boxes, 1) if not (box.up and box.enabled)
