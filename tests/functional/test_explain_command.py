@@ -77,7 +77,7 @@ def ask(client: Client, **question: Any) -> dict[str, Any]:
 
 def test_an_administrator_is_shown_all_of_it(cloud: Cloud, servers: dict[str, str]) -> None:
     said = ok(cloud, "explain", "web")
-    assert "asked for      1 core, 512 MiB memory, 1 GiB disk" in said
+    assert "asked for      m1.tiny (1 core, 512 MiB memory, 1 GiB disk)" in said
     assert "considered     3 hosts, none of them dropped" in said
     assert all(host in said for host in HOSTS) and "weight" in said and "in zone nova" in said
     said = ok(cloud, "explain", servers["huge"])
