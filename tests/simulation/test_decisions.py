@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.database.decisions import DecisionListing, listing, purge, record
 from kilonova.database.flavors import seed_flavors
-from kilonova.database.placing import Outcome, Placement
+from kilonova.database.placing import Outcome, Placement, Result
 from kilonova.model.decision import DecisionRecord, KeptDecision
 from tests.simulation.world import Client, World
 
@@ -69,7 +69,7 @@ async def test_claims_lost_again_and_again_are_kept_though_no_decision_held_yet(
     world: World, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lose(connection: Connection, placements: Sequence[Placement], **more: Any) -> list[Outcome]:
-        return [Outcome.LOST] * len(placements)
+        return [Outcome(Result.LOST)] * len(placements)
 
     with monkeypatch.context() as patched:
         patched.setattr("kilonova.scheduler.service.place_all", lose)
