@@ -1,7 +1,6 @@
 """Networks, subnets and ports over HTTP: what projects make for themselves."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,36 +10,10 @@ from kilonova.model.context import Caller
 from kilonova.model.errors import Conflict, Invalid
 from kilonova.network import SHARED_NETWORK_ID, SHARED_SUBNET_ID
 from kilonova.network.protocol import RequestedNic
-from tests.functional.neighbours import Neighbours, on_a_server, start
-from tests.functional.network_api import Networking, networking, second_project
+from tests.functional.neighbours import Neighbours, on_a_server
+from tests.functional.network_api import Networking, networking
 
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
-
-
-@pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[Neighbours]:
-    neighbours = await start(tmp_path)
-    yield neighbours
-    await neighbours.close()
-
-
-@pytest.fixture
-async def demo(cloud: Neighbours) -> AsyncIterator[Networking]:
-    async with networking(cloud) as client:
-        yield client
-
-
-@pytest.fixture
-async def admin(cloud: Neighbours) -> AsyncIterator[Networking]:
-    async with networking(cloud, "admin") as client:
-        yield client
-
-
-@pytest.fixture
-async def other(cloud: Neighbours) -> AsyncIterator[Networking]:
-    await second_project(cloud)
-    async with networking(cloud, "other") as client:
-        yield client
 
 
 async def subnet_on(client: Networking, cidr: str = "10.1.0.0/24", **more: Any) -> tuple[str, dict[str, Any]]:

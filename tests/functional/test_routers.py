@@ -1,7 +1,6 @@
 """Routers, floating addresses, tags, and a topology made at one word, over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -9,29 +8,10 @@ import pytest
 
 from kilonova.network import SHARED_NETWORK_ID, SHARED_SUBNET_ID
 from kilonova.network.protocol import RequestedNic
-from tests.functional.neighbours import Neighbours, on_a_server, start
+from tests.functional.neighbours import Neighbours, on_a_server
 from tests.functional.network_api import Networking, networking, second_project
 
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
-
-
-@pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[Neighbours]:
-    neighbours = await start(tmp_path)
-    yield neighbours
-    await neighbours.close()
-
-
-@pytest.fixture
-async def demo(cloud: Neighbours) -> AsyncIterator[Networking]:
-    async with networking(cloud) as client:
-        yield client
-
-
-@pytest.fixture
-async def admin(cloud: Neighbours) -> AsyncIterator[Networking]:
-    async with networking(cloud, "admin") as client:
-        yield client
 
 
 class Routed:

@@ -1,35 +1,14 @@
 """Security groups and their rules over HTTP."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kilonova.network import SHARED_NETWORK_ID
-from tests.functional.neighbours import Neighbours, start
+from tests.functional.neighbours import Neighbours
 from tests.functional.network_api import Networking, networking, second_project
 
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
-
-
-@pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[Neighbours]:
-    neighbours = await start(tmp_path)
-    yield neighbours
-    await neighbours.close()
-
-
-@pytest.fixture
-async def demo(cloud: Neighbours) -> AsyncIterator[Networking]:
-    async with networking(cloud) as client:
-        yield client
-
-
-@pytest.fixture
-async def admin(cloud: Neighbours) -> AsyncIterator[Networking]:
-    async with networking(cloud, "admin") as client:
-        yield client
 
 
 async def test_every_project_has_a_default_group(cloud: Neighbours, demo: Networking, admin: Networking) -> None:

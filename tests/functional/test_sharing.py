@@ -1,7 +1,6 @@
 """Images shared with single projects, and tags of projects, over HTTP."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,17 +9,10 @@ import pytest
 from kilonova.database import image_members
 from kilonova.model.context import Caller
 from kilonova.model.errors import NotFound
-from tests.functional.neighbours import Neighbours, start
+from tests.functional.neighbours import Neighbours
 from tests.functional.network_api import second_project
 
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
-
-
-@pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[Neighbours]:
-    neighbours = await start(tmp_path)
-    yield neighbours
-    await neighbours.close()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Trunks over HTTP: a port that carries the networks of others."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -8,30 +7,10 @@ import pytest
 
 from kilonova.network import SHARED_NETWORK_ID
 from kilonova.network.protocol import RequestedNic
-from tests.functional.neighbours import Neighbours, on_a_server, start
-from tests.functional.network_api import Networking, networking, second_project
+from tests.functional.neighbours import Neighbours, on_a_server
+from tests.functional.network_api import Networking, networking
 
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
-
-
-@pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[Neighbours]:
-    neighbours = await start(tmp_path)
-    yield neighbours
-    await neighbours.close()
-
-
-@pytest.fixture
-async def demo(cloud: Neighbours) -> AsyncIterator[Networking]:
-    async with networking(cloud) as client:
-        yield client
-
-
-@pytest.fixture
-async def other(cloud: Neighbours) -> AsyncIterator[Networking]:
-    await second_project(cloud)
-    async with networking(cloud, "other") as client:
-        yield client
 
 
 async def port(client: Networking, name: str = "p") -> str:
