@@ -21,10 +21,6 @@ class Breaking:
         self.at = at
         self.runs = 0
 
-    @property
-    def sync_engine(self) -> Any:
-        return self
-
     @contextmanager
     def begin(self) -> Iterator[Any]:
         yield self
@@ -44,7 +40,7 @@ class Breaking:
 def database(engine: Breaking) -> NetworkDatabase:
     url = "postgresql://nobody@127.0.0.1/none"
     made = NetworkDatabase(make_url(url), DatabaseSettings(url=url), SystemClock(), random.Random(1))
-    made._engine = engine  # type: ignore[assignment]
+    made._begun = engine.begin  # type: ignore[method-assign]
     return made
 
 

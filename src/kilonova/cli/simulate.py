@@ -1,5 +1,6 @@
 """``kilonova simulate``: many worlds on all cores, or one of them told line by line."""
 
+import gc
 import multiprocessing
 import os
 import time
@@ -70,7 +71,11 @@ def _outcomes(seeds: range, jobs: int) -> Iterator[tuple[int, bool]]:
 
 def _run(seed: int) -> tuple[int, bool]:
     global _simulator  # noqa: PLW0603 -- one for each worker process: it keeps the schema
-    _simulator = _simulator or Simulator()
+    if _simulator is None:
+        _simulator = Simulator()
+        # The simulator buries its worlds itself; what is there before the first one stays, and need not be looked at again.
+        gc.disable()
+        gc.freeze()
     return seed, bool(_simulator.seed(seed).findings)
 
 

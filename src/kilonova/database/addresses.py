@@ -123,6 +123,11 @@ _DROP_GROUPS = t.port_security_groups.delete().where(t.port_security_groups.c.po
 _DROP_TAGS = t.network_tags.delete().where(t.network_tags.c.resource_id == sa.bindparam("of_port"))
 _DROP_PORT = t.ports.delete().where(_p.id == sa.bindparam("of_port"))
 _fl = t.floating_ips.c
+_FLOATING_OF = (
+    sa.select(_fl.port_id, _fl.floating_ip_address, _fl.fixed_ip_address)
+    .where(_fl.port_id.in_(sa.bindparam("these", expanding=True)))
+    .order_by(_fl.floating_ip_address)
+)
 _LET_GO = (
     t.floating_ips.update()
     .where(_fl.port_id == sa.bindparam("of_port"))
@@ -141,8 +146,7 @@ def floating_of(connection: Connection, port_ids: Sequence[str]) -> dict[str, li
     """The floating addresses that stand for ports' own: (floating, fixed)."""
     found: dict[str, list[tuple[str, str]]] = {port_id: [] for port_id in port_ids}
     if port_ids:
-        query = sa.select(_fl.port_id, _fl.floating_ip_address, _fl.fixed_ip_address)
-        for row in connection.execute(query.where(_fl.port_id.in_(list(port_ids))).order_by(_fl.floating_ip_address)):
+        for row in connection.execute(_FLOATING_OF, {"these": list(port_ids)}):
             found[row.port_id].append((row.floating_ip_address, row.fixed_ip_address))
     return found
 

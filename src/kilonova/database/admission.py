@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kilonova.database import actions, ledger, servers
@@ -14,6 +15,18 @@ from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.server import Server, TaskState
 
 _OPEN = (ActionState.PENDING, ActionState.RUNNING)
+_SEIZE = (
+    table.update()
+    .where(
+        table.c.id == sa.bindparam("the_server"),
+        table.c.action_id.is_not_distinct_from(sa.bindparam("read_action", type_=table.c.action_id.type)),
+        table.c.vm_state == sa.bindparam("read_state"),
+        table.c.deleted_at.is_(None),
+    )
+    .values(
+        action_id=sa.bindparam("next_action"), task_state=sa.bindparam("next_task"), updated_at=sa.bindparam("now")
+    )
+)
 
 
 class Raced(Conflict):
@@ -104,17 +117,9 @@ def _copy(connection: Connection, server: Server) -> dict[str, Any]:
 
 def _seize(connection: Connection, server: Server, action_id: str, task_state: TaskState | None, now: int) -> bool:
     """Compare-and-set on the server as it was read: of two requests at once, one gets it."""
-    statement = (
-        table.update()
-        .where(
-            table.c.id == server.id,
-            table.c.action_id.is_not_distinct_from(server.action_id),
-            table.c.vm_state == server.vm_state,
-            table.c.deleted_at.is_(None),
-        )
-        .values(action_id=action_id, task_state=task_state, updated_at=now)
-    )
-    return connection.execute(statement).rowcount == 1
+    read = {"the_server": server.id, "read_action": server.action_id, "read_state": server.vm_state}
+    values = {"next_action": action_id, "next_task": task_state, "now": now}
+    return connection.execute(_SEIZE, {**read, **values}).rowcount == 1
 
 
 def _preempt(connection: Connection, server: Server, kind: Kind, now: int) -> bool:

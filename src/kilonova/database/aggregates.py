@@ -35,6 +35,8 @@ ZONE_BY_AGGREGATE = (
 _THESE: sa.BindParameter[str] = sa.bindparam("these", expanding=True)
 _ZONES_OF = _ZONES.where(_m.host.in_(_THESE))
 _OWN_ZONES = sa.select(_h.host, _h.availability_zone).where(_h.host.in_(_THESE))
+_ALL = sa.select(aggregates).order_by(_a.id)
+_ALL_MEMBERS = sa.select(members).order_by(_m.aggregate_id, _m.host)
 _HOLD = aggregates.update().where(_a.id == sa.bindparam("number")).values(name=_a.name)
 _TAKE = hosts.update().where(_h.host == sa.bindparam("of_host")).values(servers_count=_h.servers_count)
 
@@ -71,9 +73,9 @@ def get(connection: Connection, number: int) -> Aggregate:
 def listing(connection: Connection) -> list[Aggregate]:
     """All of them, in the order they were made."""
     within: dict[int, list[str]] = {}
-    for row in connection.execute(sa.select(members).order_by(_m.aggregate_id, _m.host)):
+    for row in connection.execute(_ALL_MEMBERS):
         within.setdefault(row.aggregate_id, []).append(row.host)
-    found = connection.execute(sa.select(aggregates).order_by(_a.id))
+    found = connection.execute(_ALL)
     return [Aggregate(**row._mapping, hosts=within.get(row.id, [])) for row in found]
 
 

@@ -10,28 +10,14 @@ from collections.abc import Callable, Iterator
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kilonova.database import check_questions as ask
 from kilonova.database.outgoing import quota_of
-from kilonova.database.tables import (
-    actions,
-    allocations,
-    fixed_ips,
-    host_inventories,
-    hosts,
-    networks,
-    ports,
-    quota_usages,
-    server_groups,
-    servers,
-)
+from kilonova.database.tables import allocations
 from kilonova.database.topology_checks import topology_missing, topology_usage
-from kilonova.model.action import ActionState
 from kilonova.model.finding import Finding
 from kilonova.model.server import VmState
 
-_a, _l, _h, _p, _s = actions.c, allocations.c, hosts.c, ports.c, servers.c
-_OPEN = (ActionState.PENDING, ActionState.RUNNING)
-_LIVE = _s.deleted_at.is_(None)
-_COUNTED = _s.vm_state != VmState.SOFT_DELETED
+_l = allocations.c
 
 
 def check(connection: Connection, now: int, grace: int) -> list[Finding]:
@@ -49,9 +35,7 @@ def check(connection: Connection, now: int, grace: int) -> list[Finding]:
 
 
 def _allocations_without_server(connection: Connection) -> Iterator[Finding]:
-    live = sa.select(_s.id).where(_LIVE, _s.id == _l.server_id).exists()
-    query = sa.select(_l.server_id, _l.host).where(~live).order_by(_l.server_id, _l.host)
-    for row in connection.execute(query):
+    for row in connection.execute(ask.ALLOCATIONS_WITHOUT_SERVER):
         yield Finding(
             kind="allocation_without_server",
             subject=row.server_id,
@@ -60,13 +44,7 @@ def _allocations_without_server(connection: Connection) -> Iterator[Finding]:
 
 
 def _allocations_elsewhere(connection: Connection) -> Iterator[Finding]:
-    query = (
-        sa.select(_l.server_id, _l.host, _s.host.label("home"))
-        .join(servers, _s.id == _l.server_id)
-        .where(_LIVE, _l.consumer == _l.server_id, _s.host.is_distinct_from(_l.host))
-        .order_by(_l.server_id, _l.host)
-    )
-    for row in connection.execute(query):
+    for row in connection.execute(ask.ALLOCATIONS_ELSEWHERE):
         yield Finding(
             kind="allocation_elsewhere",
             subject=row.server_id,
@@ -75,9 +53,7 @@ def _allocations_elsewhere(connection: Connection) -> Iterator[Finding]:
 
 
 def _allocations_missing(connection: Connection) -> Iterator[Finding]:
-    claimed = sa.select(_l.server_id).where(_l.consumer == _s.id, _l.host == _s.host).exists()
-    query = sa.select(_s.id, _s.host).where(_LIVE, _s.host.is_not(None), ~claimed).order_by(_s.id)
-    for row in connection.execute(query):
+    for row in connection.execute(ask.ALLOCATIONS_MISSING):
         yield Finding(
             kind="allocation_missing",
             subject=row.id,
@@ -86,8 +62,7 @@ def _allocations_missing(connection: Connection) -> Iterator[Finding]:
 
 
 def _allocations_doubled(connection: Connection) -> Iterator[Finding]:
-    query = sa.select(_l.consumer).group_by(_l.consumer).having(sa.func.count() > 1).order_by(_l.consumer)
-    for row in connection.execute(query).all():
+    for row in connection.execute(ask.ALLOCATIONS_DOUBLED).all():
         names = connection.execute(sa.select(_l.host).where(_l.consumer == row.consumer).order_by(_l.host)).scalars()
         yield Finding(
             kind="allocation_doubled", subject=row.consumer, message=f"it claims several hosts: {', '.join(names)}"
@@ -96,13 +71,7 @@ def _allocations_doubled(connection: Connection) -> Iterator[Finding]:
 
 def _allocations_held_for_nothing(connection: Connection) -> Iterator[Finding]:
     """What a move holds is held while it goes on, or until it is confirmed or reverted."""
-    rows = connection.execute(
-        sa.select(_l.consumer, _l.server_id, _l.host, _s.action_id, _s.resized_from)
-        .join(servers, _s.id == _l.server_id)
-        .where(_LIVE, _l.consumer != _l.server_id)
-        .order_by(_l.server_id, _l.host)
-    )
-    for row in rows:
+    for row in connection.execute(ask.ALLOCATIONS_OF_MOVES):
         if row.consumer not in (row.action_id, (row.resized_from or {}).get("move")):
             yield Finding(
                 kind="allocation_held",
@@ -113,11 +82,8 @@ def _allocations_held_for_nothing(connection: Connection) -> Iterator[Finding]:
 
 def _resized_without_a_way_back(connection: Connection) -> Iterator[Finding]:
     """A server that awaits its confirmation holds the host it came from; no other one says where it came from."""
-    held = {(row.consumer, row.host) for row in connection.execute(sa.select(_l.consumer, _l.host))}
-    query = sa.select(_s.id, _s.vm_state, _s.action_id, _s.host, _s.resized_from).where(
-        _LIVE, sa.or_(_s.vm_state == VmState.RESIZED, _s.resized_from.is_not(None))
-    )
-    for row in connection.execute(query.order_by(_s.seq)):
+    held = {(row.consumer, row.host) for row in connection.execute(ask.CONSUMERS)}
+    for row in connection.execute(ask.RESIZED):
         before = row.resized_from or {}
         sides = ((before.get("move"), before.get("host")), (before.get("move"), row.host))
         if row.vm_state != VmState.RESIZED or not held.intersection(sides):
@@ -135,17 +101,9 @@ def _host_usage(connection: Connection) -> Iterator[Finding]:
     """What hosts count as used is the sum of their allocations, and within what may be claimed."""
     sums = {
         row.host: (int(row.vcpus), int(row.memory_mb), int(row.disk_gb), int(row.servers))
-        for row in connection.execute(
-            sa.select(
-                _l.host,
-                sa.func.sum(_l.vcpus).label("vcpus"),
-                sa.func.sum(_l.memory_mb).label("memory_mb"),
-                sa.func.sum(_l.disk_gb).label("disk_gb"),
-                sa.func.count().label("servers"),
-            ).group_by(_l.host)
-        )
+        for row in connection.execute(ask.CLAIMED)
     }
-    for row in connection.execute(sa.select(hosts).order_by(_h.host)):
+    for row in connection.execute(ask.HOSTS):
         used = (row.vcpus_used, row.memory_mb_used, row.disk_gb_used, row.servers_count)
         claimed = sums.pop(row.host, (0, 0, 0, 0))
         if used != claimed:
@@ -173,10 +131,9 @@ def _host_usage(connection: Connection) -> Iterator[Finding]:
 def _custom_usage(connection: Connection) -> Iterator[Finding]:
     """What is used of the inventories that operators added is what allocations have of them."""
     claimed: Counter[tuple[str, str]] = Counter()
-    for row in connection.execute(sa.select(_l.host, _l.custom).where(_l.custom.is_not(None))):
+    for row in connection.execute(ask.CLAIMED_CUSTOM):
         claimed.update({(row.host, name): amount for name, amount in row.custom.items()})
-    there = sa.select(host_inventories.c.host, host_inventories.c.resource_class, host_inventories.c.used)
-    used = {(row.host, row.resource_class): int(row.used) for row in connection.execute(there)}
+    used = {(row.host, row.resource_class): int(row.used) for row in connection.execute(ask.USED_CUSTOM)}
     for host, name in sorted(claimed.keys() | used.keys()):
         counted, amount = used.get((host, name), 0), claimed[host, name]
         if counted != amount:
@@ -194,12 +151,11 @@ def _amounts(amounts: tuple[int, int, int, int]) -> str:
 def _quota_usage(connection: Connection) -> Iterator[Finding]:
     """What projects count as used is the sum of their servers that are not deleted, softly either, and of their groups."""
     sums: Counter[tuple[str, str]] = Counter()
-    for row in connection.execute(sa.select(_s.project_id, _s.flavor, _s.charged).where(_LIVE, _COUNTED)):
+    for row in connection.execute(ask.CHARGED):
         for resource, amount in (row.charged or quota_of(row.flavor)).items():
             sums[row.project_id, resource] += amount
-    groups = sa.select(server_groups.c.project_id, sa.func.count()).group_by(server_groups.c.project_id)
-    sums.update({(project_id, "server_groups"): int(count) for project_id, count in connection.execute(groups)})
-    counted = {(row.project_id, row.resource): int(row.in_use) for row in connection.execute(sa.select(quota_usages))}
+    sums.update({(project_id, "server_groups"): int(count) for project_id, count in connection.execute(ask.GROUPS)})
+    counted = {(row.project_id, row.resource): int(row.in_use) for row in connection.execute(ask.USAGES)}
     for project_id, resource in sorted({*sums, *counted}):
         counts, uses = counted.get((project_id, resource), 0), sums[project_id, resource]
         if counts != uses:
@@ -214,8 +170,7 @@ def _quota_usage(connection: Connection) -> Iterator[Finding]:
 
 
 def _late_actions(connection: Connection, now: int, grace: int) -> Iterator[Finding]:
-    query = sa.select(actions).where(_a.lease_until < now - grace).order_by(_a.lease_until)
-    for row in connection.execute(query):
+    for row in connection.execute(ask.LATE, {"before": now - grace}):
         late = (now - row.lease_until) / 1_000_000
         yield Finding(
             kind="action_late",
@@ -227,12 +182,7 @@ def _late_actions(connection: Connection, now: int, grace: int) -> Iterator[Find
 
 def _unleased_actions(connection: Connection) -> Iterator[Finding]:
     """Exactly the actions that are open have a lease: that is how the sweep finds them."""
-    is_open = _a.state.in_(_OPEN)
-    wrong = sa.or_(
-        sa.and_(is_open, sa.or_(_a.lease_until.is_(None), _a.finished_at.is_not(None))),
-        sa.and_(~is_open, sa.or_(_a.lease_until.is_not(None), _a.finished_at.is_(None))),
-    )
-    for row in connection.execute(sa.select(_a.id, _a.kind, _a.server_id, _a.state).where(wrong).order_by(_a.seq)):
+    for row in connection.execute(ask.UNLEASED):
         yield Finding(
             kind="action_lease",
             subject=row.id,
@@ -241,9 +191,7 @@ def _unleased_actions(connection: Connection) -> Iterator[Finding]:
 
 
 def _actions_that_hold_nothing(connection: Connection) -> Iterator[Finding]:
-    held = sa.select(_s.id).where(_s.id == _a.server_id, _s.action_id == _a.id).exists()
-    query = sa.select(_a.id, _a.kind, _a.server_id).where(_a.lease_until.is_not(None), ~held).order_by(_a.seq)
-    for row in connection.execute(query):
+    for row in connection.execute(ask.HOLDING_NOTHING):
         yield Finding(
             kind="action_without_server",
             subject=row.id,
@@ -252,13 +200,7 @@ def _actions_that_hold_nothing(connection: Connection) -> Iterator[Finding]:
 
 
 def _servers_held_by_nothing(connection: Connection) -> Iterator[Finding]:
-    query = (
-        sa.select(_s.id, _s.action_id, _a.state)
-        .outerjoin(actions, _a.id == _s.action_id)
-        .where(_s.action_id.is_not(None), sa.or_(_a.id.is_(None), _a.finished_at.is_not(None)))
-        .order_by(_s.seq)
-    )
-    for row in connection.execute(query):
+    for row in connection.execute(ask.HELD_BY_NOTHING):
         yield Finding(
             kind="server_held",
             subject=row.id,
@@ -269,14 +211,12 @@ def _servers_held_by_nothing(connection: Connection) -> Iterator[Finding]:
 
 def _charges_of_nobody(connection: Connection) -> Iterator[Finding]:
     """Quota beyond the flavor is charged only while the flavor may change."""
-    query = sa.select(_s.id).where(_LIVE, _s.charged.is_not(None), _s.action_id.is_(None), _s.resized_from.is_(None))
-    for row in connection.execute(query.order_by(_s.seq)):
+    for row in connection.execute(ask.CHARGED_FOR_NOTHING):
         yield Finding(kind="charge_of_nobody", subject=row.id, message="it is charged for a resize that is over")
 
 
 def _tasks_of_nobody(connection: Connection) -> Iterator[Finding]:
-    query = sa.select(_s.id, _s.task_state).where(_LIVE, _s.task_state.is_not(None), _s.action_id.is_(None))
-    for row in connection.execute(query.order_by(_s.seq)):
+    for row in connection.execute(ask.TASKS_OF_NOBODY):
         yield Finding(
             kind="task_without_action",
             subject=row.id,
@@ -285,8 +225,7 @@ def _tasks_of_nobody(connection: Connection) -> Iterator[Finding]:
 
 
 def _builds_of_nobody(connection: Connection) -> Iterator[Finding]:
-    query = sa.select(_s.id).where(_LIVE, _s.vm_state == VmState.BUILDING, _s.action_id.is_(None))
-    for row in connection.execute(query.order_by(_s.seq)):
+    for row in connection.execute(ask.BUILDS_OF_NOBODY):
         yield Finding(
             kind="build_without_action",
             subject=row.id,
@@ -299,9 +238,7 @@ def _builds_of_nobody(connection: Connection) -> Iterator[Finding]:
 
 def _ports_of_nobody(connection: Connection) -> Iterator[Finding]:
     """Ports that Compute bound; what users write into a port's ``device_id`` is their own business."""
-    live = sa.select(_s.id).where(_LIVE, _s.id == _p.device_id).exists()
-    query = sa.select(_p.id, _p.device_id).where(_p.binding != "", ~live).order_by(_p.id)
-    for row in connection.execute(query):
+    for row in connection.execute(ask.PORTS_OF_NOBODY):
         yield Finding(
             kind="port_without_server",
             subject=row.id,
@@ -311,10 +248,9 @@ def _ports_of_nobody(connection: Connection) -> Iterator[Finding]:
 
 def _ports_missing(connection: Connection) -> Iterator[Finding]:
     """The ports that servers were given are there and theirs; networks that are not ours know it themselves."""
-    ours = set(connection.execute(sa.select(networks.c.id)).scalars())
-    owners = {row.id: row.device_id for row in connection.execute(sa.select(_p.id, _p.device_id))}
-    given = sa.select(_s.id, _s.addresses).where(_LIVE, _s.vm_state.in_((VmState.ACTIVE, VmState.STOPPED)))
-    for row in connection.execute(given.where(_s.action_id.is_(None)).order_by(_s.seq)):
+    ours = set(connection.execute(ask.NETWORKS).scalars())
+    owners = {row.id: row.device_id for row in connection.execute(ask.PORTS)}
+    for row in connection.execute(ask.WITH_ADDRESSES):
         for nic in row.addresses:
             if nic["network_id"] in ours and owners.get(nic["port_id"]) != row.id:
                 yield Finding(
@@ -326,9 +262,7 @@ def _ports_missing(connection: Connection) -> Iterator[Finding]:
 
 
 def _addresses_of_nobody(connection: Connection) -> Iterator[Finding]:
-    owner = sa.select(_p.id).where(_p.id == fixed_ips.c.port_id).exists()
-    query = sa.select(fixed_ips.c.ip_address, fixed_ips.c.port_id).where(~owner).order_by(fixed_ips.c.ip_address)
-    for row in connection.execute(query):
+    for row in connection.execute(ask.ADDRESSES_OF_NOBODY):
         yield Finding(
             kind="address_without_port",
             subject=row.ip_address,

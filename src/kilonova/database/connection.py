@@ -13,8 +13,8 @@ connection *during commit* the outcome is unknown, which every caller must be ab
 """
 
 import asyncio
-import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -28,6 +28,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.util import greenlet_spawn
 
+from kilonova.database.direct import DirectConnection, Plans
 from kilonova.model.clock import Clock, Random
 from kilonova.model.errors import Misconfigured, Unavailable
 
@@ -99,10 +100,12 @@ class InlineDatabase:
         self._engine = sa.create_engine(
             url, poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": settings.connect_timeout}
         )
+        self._plans = Plans(self._engine.dialect)
         self._durable = settings.durable
         self._connection: Connection | None = None
         event.listen(self._engine, "connect", self._configure)
-        event.listen(self._engine, "begin", _begin_snapshot if settings.snapshot else _begin_immediate)
+        # A read that turns into a write would fail when another process wrote in between; IMMEDIATE waits instead.
+        self._begin = "BEGIN" if settings.snapshot else "BEGIN IMMEDIATE"
 
     def _configure(self, raw: Any, _record: object) -> None:
         raw.isolation_level = None  # we say BEGIN ourselves; sqlite3's own guess is wrong for us
@@ -120,7 +123,7 @@ class InlineDatabase:
     async def run(self, transaction: Transaction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             if self._connection is None:
-                self._connection = self._engine.connect()
+                self._connection = DirectConnection(self._engine, self._plans, self._begin)
             with self._connection.begin():
                 return transaction(self._connection, *args, **kwargs)
         except OperationalError as error:
@@ -130,21 +133,6 @@ class InlineDatabase:
         if self._connection is not None:
             self._connection.close()
         self._engine.dispose()
-
-
-def _begin_immediate(connection: Connection) -> None:
-    # A read that turns into a write would fail when another process wrote in between; IMMEDIATE waits instead.
-    _say(connection, "BEGIN IMMEDIATE")
-
-
-def _begin_snapshot(connection: Connection) -> None:
-    _say(connection, "BEGIN")
-
-
-def _say(connection: Connection, word: str) -> None:
-    """Straight to sqlite3: SQLAlchemy's own way costs five times as much, and every transaction goes through here."""
-    raw: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
-    raw.execute(word)
 
 
 class NetworkDatabase:
@@ -174,10 +162,11 @@ class NetworkDatabase:
             isolation_level="REPEATABLE READ" if settings.snapshot else "READ COMMITTED",
             connect_args=arguments,
         )
+        self._plans = Plans(self._engine.dialect)
 
     async def run(self, transaction: Transaction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         for attempt in range(1, self._settings.attempts + 1):
-            once = _Once(self._engine.sync_engine)
+            once = _Once(self._begun)
             try:
                 async with asyncio.timeout(self._settings.statement_timeout):
                     return await greenlet_spawn(partial(once.run, transaction, *args, **kwargs))
@@ -190,6 +179,11 @@ class NetworkDatabase:
                 await self._clock.sleep(self._rng.uniform(0.5, 1.0) * 0.02 * 2**attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
+    @contextmanager
+    def _begun(self) -> Iterator[Connection]:
+        with DirectConnection(self._engine.sync_engine, self._plans) as connection, connection.begin():
+            yield connection
+
     async def close(self) -> None:
         await self._engine.dispose()
 
@@ -201,12 +195,12 @@ class _Once:
     ``committing``: from then on a lost connection may hide a success. The caller asks; we must not do it twice.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+    def __init__(self, begun: Callable[[], AbstractContextManager[Connection]]) -> None:
+        self._begun = begun
         self.committing = False
 
     def run(self, transaction: Transaction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with self._engine.begin() as connection:
+        with self._begun() as connection:
             value = transaction(connection, *args, **kwargs)
             self.committing = True
         return value

@@ -11,6 +11,7 @@ from kilonova.model.console import ConsoleToken
 
 _t = table.c
 _FIELDS = [_t[name] for name in ConsoleToken.__struct_fields__]
+_FORGET_SERVER = table.delete().where(_t.server_id == sa.bindparam("of_server"))
 
 
 def insert(connection: Connection, token: str, stands_for: ConsoleToken, now: int) -> None:
@@ -28,7 +29,7 @@ def find(connection: Connection, token: str, now: int) -> ConsoleToken | None:
 
 def forget_server(connection: Connection, server_id: str) -> None:
     """Void all tokens of a server: it is deleted, or on another host."""
-    connection.execute(table.delete().where(_t.server_id == server_id))
+    connection.execute(_FORGET_SERVER, {"of_server": server_id})
 
 
 def _hash(token: str) -> str:

@@ -10,6 +10,7 @@ from kilonova.database.tables import findings
 from kilonova.model.finding import Finding
 
 _f = findings.c
+_OF_HOST = sa.select(_f.kind, _f.subject).where(_f.host == sa.bindparam("of_host"))
 
 
 class Reported(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +26,7 @@ class Reported(msgspec.Struct, frozen=True, kw_only=True):
 
 def replace(connection: Connection, host: str, found: Sequence[Finding], now: int) -> None:
     """All that a host finds now. What it found before and does not find any more is forgotten."""
-    known = connection.execute(sa.select(_f.kind, _f.subject).where(_f.host == host)).all()
+    known = connection.execute(_OF_HOST, {"of_host": host}).all()
     before = {(row.kind, row.subject) for row in known}
     current = {(one.kind, one.subject): one.message for one in found}
     for kind, subject in sorted(before - set(current)):

@@ -187,6 +187,7 @@ def held_elsewhere(connection: Connection, server_id: str) -> list[str]:
 
 
 _u = quota_usages.c
+_FIRST_USE = quota_usages.insert()
 _USE = (
     quota_usages.update()
     .where(
@@ -253,7 +254,7 @@ def _first_use(connection: Connection, values: Mapping[str, object]) -> bool:
     row = {"project_id": values["of_project"], "resource": values["of_resource"], "in_use": 0}
     try:
         with connection.begin_nested():
-            connection.execute(quota_usages.insert(), row)
+            connection.execute(_FIRST_USE, row)
     except sa.exc.IntegrityError:
         return connection.execute(_USE, values).rowcount == 1
     return connection.execute(_USE, values).rowcount == 1

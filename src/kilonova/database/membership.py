@@ -55,6 +55,11 @@ _OPEN_ZONE = (
         sa.func.coalesce(services.c.forced_down, sa.false()).is_(sa.false()),
     )
 )
+_TAKE_OVER = services.update().where(
+    services.c.binary == sa.bindparam("of_binary"), services.c.host == sa.bindparam("of_host")
+)
+_FIRST_BEAT = services.insert()
+_NEW_HOST = hosts.insert()
 _ONE_HOST = sa.select(*_HOST_COLUMNS).where(hosts.c.host == sa.bindparam("of_host"))
 
 
@@ -80,13 +85,12 @@ def heartbeat(
         "started_at": now,
         "last_seen_at": now,
         "stopped_at": None,
+        "metrics": metrics or None,
     }
-    fresh["metrics"] = metrics or None
-    where = (services.c.binary == binary, services.c.host == host)
-    if connection.execute(services.update().where(*where).values(**fresh)).rowcount == 1:
+    if connection.execute(_TAKE_OVER, {"of_binary": binary, "of_host": host, **fresh}).rowcount == 1:
         return
     row = {"uuid": uuid, "binary": binary, "host": host, "disabled": False, "forced_down": False, **fresh}
-    connection.execute(services.insert(), row)
+    connection.execute(_FIRST_BEAT, row)
 
 
 def goodbye(connection: Connection, *, binary: str, host: str, incarnation: str, now: int) -> None:
@@ -207,22 +211,9 @@ def describe_host(connection: Connection, host: str, *, uuid: str, now: int, val
     if found is not None:
         _describe_again(connection, host, found, {**values, "updated_at": now})
         return
-    connection.execute(
-        hosts.insert().values(
-            host=host,
-            uuid=uuid,
-            created_at=now,
-            updated_at=now,
-            vcpus_used=0,
-            memory_mb_used=0,
-            disk_gb_used=0,
-            servers_count=0,
-            topology_version=0,
-            devices_free=0,
-            failed_builds=0,
-            **values,
-        )
-    )
+    row = {"host": host, "uuid": uuid, "created_at": now, "updated_at": now}
+    counts = ("vcpus_used", "memory_mb_used", "disk_gb_used", "servers_count", "topology_version")
+    connection.execute(_NEW_HOST, {**row, **dict.fromkeys((*counts, "devices_free", "failed_builds"), 0), **values})
 
 
 def _describe_again(connection: Connection, host: str, found: sa.Row[Any], values: dict[str, Any]) -> None:

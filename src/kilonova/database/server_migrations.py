@@ -22,6 +22,12 @@ _BY_NUMBER = sa.select(table).where(_m.id == sa.bindparam("number"), _m.server_i
 _BY_ACTION = sa.select(table).where(_m.action_id == sa.bindparam("of_action")).order_by(_m.id)
 _BY_UUID = sa.select(table).where(_m.uuid == sa.bindparam("of_uuid"))
 _FLAVOR_NUMBER = sa.select(flavors.c.id).where(flavors.c.flavorid == sa.bindparam("of_flavor"))
+_CHANGE_OF_ACTION = table.update().where(_m.action_id == sa.bindparam("of_action"))
+_ABANDON = (
+    table.update()
+    .where(_m.server_id == sa.bindparam("of_server"), _m.status.not_in([str(end) for end in ENDS]))
+    .values(status=str(MigrationStatus.ERROR), updated_at=sa.bindparam("now"))
+)
 _LEFT_BEHIND = (
     table.update()
     .where(
@@ -102,13 +108,12 @@ def change(
 
 def change_of_action(connection: Connection, action_id: str, *, now: int, **values: Any) -> None:
     """Set columns of the move that an action performs; nothing happens if it performs none."""
-    connection.execute(table.update().where(_m.action_id == action_id).values(**values, updated_at=now))
+    connection.execute(_CHANGE_OF_ACTION, {"of_action": action_id, **values, "updated_at": now})
 
 
 def abandon(connection: Connection, server_id: str, now: int) -> None:
     """The server is gone: none of its moves goes on."""
-    statement = table.update().where(_m.server_id == server_id, _m.status.not_in([str(end) for end in ENDS]))
-    connection.execute(statement.values(status=str(MigrationStatus.ERROR), updated_at=now))
+    connection.execute(_ABANDON, {"of_server": server_id, "now": now})
 
 
 def left_behind(connection: Connection, host: str, guests: Sequence[str], now: int) -> None:

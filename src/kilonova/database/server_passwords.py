@@ -9,6 +9,7 @@ LONGEST = 1020
 """Letters that a guest may post; Nova's limit."""
 
 _p = table.c
+_CLEAR = table.delete().where(_p.server_id == sa.bindparam("of_server"))
 
 
 def find(connection: Connection, server_id: str) -> str:
@@ -31,4 +32,4 @@ def put(connection: Connection, server_id: str, password: str) -> bool:
 
 def clear(connection: Connection, server_id: str) -> None:
     """Forget it; the guest's own password stays what it is."""
-    connection.execute(table.delete().where(_p.server_id == server_id))
+    connection.execute(_CLEAR, {"of_server": server_id})

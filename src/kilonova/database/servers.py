@@ -59,12 +59,13 @@ _TO_OFFLOAD = (
     .order_by(_s.seq)
     .limit(_MOST)
 )
+_INSERT = servers.insert()
 _UPDATES: dict[tuple[str, ...], sa.Update] = {}
 
 
 def insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """New servers."""
-    connection.execute(servers.insert(), list(rows))
+    connection.execute(_INSERT, list(rows))
 
 
 def find(connection: Connection, server_id: str) -> Server | None:

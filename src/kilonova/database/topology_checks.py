@@ -10,15 +10,22 @@ from kilonova.model.finding import Finding
 from kilonova.model.topology.given import GivenTopology, given_twice, read_given, read_use, used_by
 
 _h, _l, _s = hosts.c, allocations.c, servers.c
+_GIVEN = sa.select(_l.host, _l.topology).where(_l.topology.is_not(None))
+_COUNTED = sa.select(_h.host, _h.topology, _h.topology_used, _h.devices_free).order_by(_h.host)
+_WITHOUT = (
+    sa.select(_s.id, _s.host, _s.flavor)
+    .join(allocations, _l.consumer == _s.id)
+    .where(_s.deleted_at.is_(None), _l.topology.is_(None))
+    .order_by(_s.seq)
+)
 
 
 def topology_usage(connection: Connection) -> Iterator[Finding]:
     """What hosts count as given is the sum of their allocations, and nothing is given to two."""
     given: dict[str, list[GivenTopology]] = {}
-    for host, document in connection.execute(sa.select(_l.host, _l.topology).where(_l.topology.is_not(None))):
+    for host, document in connection.execute(_GIVEN):
         given.setdefault(host, []).append(read_given(document))
-    query = sa.select(_h.host, _h.topology, _h.topology_used, _h.devices_free).order_by(_h.host)
-    for row in connection.execute(query):
+    for row in connection.execute(_COUNTED):
         here = given.get(row.host, [])
         use = used_by(here)
         if read_use(row.topology_used) != use:
@@ -44,13 +51,7 @@ def topology_usage(connection: Connection) -> Iterator[Finding]:
 
 def topology_missing(connection: Connection) -> Iterator[Finding]:
     """A server that asks for a topology has one where it is."""
-    query = (
-        sa.select(_s.id, _s.host, _s.flavor)
-        .join(allocations, _l.consumer == _s.id)
-        .where(_s.deleted_at.is_(None), _l.topology.is_(None))
-        .order_by(_s.seq)
-    )
-    for row in connection.execute(query):
+    for row in connection.execute(_WITHOUT):
         if "topology" in row.flavor:
             yield Finding(
                 kind="topology_missing",

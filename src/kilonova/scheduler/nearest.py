@@ -23,7 +23,7 @@ from kilonova.scheduler.changes import (
     wishes,
 )
 from kilonova.scheduler.ranking import Ranking
-from kilonova.scheduler.rules import CostlyFilter, Filters
+from kilonova.scheduler.rules import Filters, is_costly
 from kilonova.scheduler.view import Bools, Floats, HostView, Ints
 
 _SHOWN = 8
@@ -89,12 +89,13 @@ class _Attempt:
 
     def _passing(self, request: ScheduleServer, view: HostView) -> Bools:
         alive = view.everywhere().copy()
-        for rule in sorted(self._filters.values(), key=lambda rule: isinstance(rule, CostlyFilter)):
-            if not isinstance(rule, CostlyFilter):
+        for rule in sorted(self._filters.values(), key=is_costly):
+            if is_costly(rule):
+                if rule.concerns(request):
+                    left = np.flatnonzero(alive)
+                    alive[left] = rule.passes(view.only(left), request)
+            else:
                 alive &= rule.passes(view, request)
-            elif rule.concerns(request):
-                left = np.flatnonzero(alive)
-                alive[left] = rule.passes(view.only(left), request)
             if not alive.any():
                 break
         return alive

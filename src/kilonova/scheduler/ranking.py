@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kilonova.messaging.contract import ScheduleServer
 from kilonova.model.clock import Random
 from kilonova.scheduler.multipliers import Multiplier
-from kilonova.scheduler.rules import CostlyFilter, Filters, Weighers, is_fixed
+from kilonova.scheduler.rules import CostlyFilter, Filters, Weighers, is_costly, is_fixed
 from kilonova.scheduler.view import Bools, Floats, HostView, Ints
 
 _EQUAL = 1e-9
@@ -81,7 +81,7 @@ class Ranking:
         self._filters = filters
         self._weighers = weighers
         self._names = tuple(filters)
-        costly = [at for at, rule in enumerate(filters.values()) if isinstance(rule, CostlyFilter)]
+        costly = [at for at, rule in enumerate(filters.values()) if is_costly(rule)]
         self._cheap = [at for at in range(len(self._names)) if at not in costly]
         self._last = [at for at in costly if cast(CostlyFilter, filters[self._names[at]]).concerns(request)]
         self._moving = [at for at in self._cheap if not is_fixed(filters[self._names[at]])]

@@ -8,7 +8,7 @@ that no other filter drops. How rules of one's own are plugged in stands in ``do
 """
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard
 
 from kilonova.messaging.contract import ScheduleServer
 from kilonova.scheduler.view import Bools, Floats, HostView, Ints
@@ -30,7 +30,6 @@ class Filter(Protocol):
         ...
 
 
-@runtime_checkable
 class CostlyFilter(Filter, Protocol):
     """One that is asked last."""
 
@@ -62,6 +61,11 @@ def is_personal(rule: object, view: HostView) -> bool:
 def is_fixed(rule: Filter) -> bool:
     """Whether the filter's verdicts outlive a change of usage."""
     return bool(getattr(rule, "fixed", False))
+
+
+def is_costly(rule: Filter) -> TypeGuard[CostlyFilter]:
+    """Whether the filter is one of those that are asked last."""
+    return hasattr(rule, "concerns")
 
 
 Filters = Mapping[str, Filter]

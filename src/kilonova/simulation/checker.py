@@ -30,6 +30,22 @@ _STATES_OF: Mapping[str, tuple[GuestState, ...]] = {
 _SETTLED = (GuestState.RUNNING, *_OFF)
 
 
+_ALL_SERVERS = select(servers).order_by(servers.c.seq)
+_ALL_ACTIONS = select(actions).order_by(actions.c.seq)
+_TOPOLOGIES = select(allocations.c.server_id, allocations.c.host, allocations.c.topology)
+_PORTS = select(ports.c.id, ports.c.device_id)
+_REQUESTS = select(actions.c.server_id, actions.c.request_id)
+_TAKEN_BACK = select(actions.c.server_id).where(
+    or_(
+        and_(actions.c.kind == SOFT_DELETE.name, actions.c.state != ActionState.SUCCEEDED),
+        actions.c.kind == RESTORE.name,
+    )
+)
+_IMAGES_UNDONE = select(actions.c.input, actions.c.server_id).where(
+    actions.c.kind.in_(("createImage", "createBackup", "shelve")), actions.c.state == ActionState.UNDONE
+)
+
+
 class Seen(msgspec.Struct, frozen=True):
     """What the database does not know: the machines, and what clients were promised."""
 
@@ -40,7 +56,7 @@ class Seen(msgspec.Struct, frozen=True):
 
 def check(connection: Connection, seen: Seen, now: int) -> list[Finding]:
     """Every breach."""
-    rows = [Server(**row._mapping) for row in connection.execute(select(servers).order_by(servers.c.seq))]
+    rows = [Server(**row._mapping) for row in connection.execute(_ALL_SERVERS)]
     by_id = {server.id: server for server in rows}
     return [
         *checks.check(connection, now, 0),
@@ -55,7 +71,7 @@ def check(connection: Connection, seen: Seen, now: int) -> list[Finding]:
 
 
 def _actions(connection: Connection) -> Iterator[Finding]:
-    for row in connection.execute(select(actions).order_by(actions.c.seq)):
+    for row in connection.execute(_ALL_ACTIONS):
         what = f"'{row.kind}' of server {row.server_id}, step '{row.step}'"
         if row.finished_at is None:
             yield Finding(kind="action_open", subject=row.id, message=f"{what} is still {row.state}")
@@ -132,7 +148,7 @@ def _guests(by_id: Mapping[str, Server], seen: Seen) -> Iterator[Finding]:
 def _topologies(connection: Connection, seen: Seen) -> Iterator[Finding]:
     """What guests were told is what their servers' allocations say, and no two guests of a machine were told the same."""
     given: dict[tuple[str, str], list[object]] = {}
-    for row in connection.execute(select(allocations.c.server_id, allocations.c.host, allocations.c.topology)):
+    for row in connection.execute(_TOPOLOGIES):
         told = None if row.topology is None else read_given(row.topology)
         given.setdefault((row.server_id, row.host), []).append(told)
     for host, machine in seen.machines.items():
@@ -149,7 +165,7 @@ def _topologies(connection: Connection, seen: Seen) -> Iterator[Finding]:
 
 
 def _ports(connection: Connection, rows: Sequence[Server]) -> Iterator[Finding]:
-    held = {row.id: row.device_id for row in connection.execute(select(ports.c.id, ports.c.device_id))}
+    held = {row.id: row.device_id for row in connection.execute(_PORTS)}
     for server in rows:
         if server.deleted_at is not None or server.vm_state not in (VmState.ACTIVE, VmState.STOPPED, VmState.RESIZED):
             continue
@@ -161,10 +177,7 @@ def _ports(connection: Connection, rows: Sequence[Server]) -> Iterator[Finding]:
 
 
 def _promises(connection: Connection, by_id: Mapping[str, Server], seen: Seen) -> Iterator[Finding]:
-    known = {
-        (row.server_id, row.request_id)
-        for row in connection.execute(select(actions.c.server_id, actions.c.request_id))
-    }
+    known = {(row.server_id, row.request_id) for row in connection.execute(_REQUESTS)}
     back = _brought_back(connection, seen)
     for promise in seen.promises:
         server = by_id.get(promise.server_id)
@@ -184,9 +197,7 @@ def _brought_back(connection: Connection, seen: Seen) -> set[str]:
 
     A restore counts although its client never heard that it was accepted.
     """
-    failed = and_(actions.c.kind == SOFT_DELETE.name, actions.c.state != ActionState.SUCCEEDED)
-    query = select(actions.c.server_id).where(or_(failed, actions.c.kind == RESTORE.name))
-    back = {row.server_id for row in connection.execute(query)}
+    back = {row.server_id for row in connection.execute(_TAKEN_BACK)}
     return back | {promise.server_id for promise in seen.promises if promise.kind in ("restore", "reset")}
 
 
@@ -194,11 +205,7 @@ def _images(connection: Connection, by_id: Mapping[str, Server], seen: Seen) -> 
     """No image stays without its bytes. What an administrator's reset has cut off goes with its server at the latest."""
     cut_off = {
         row.input["image"]["id"]
-        for row in connection.execute(
-            select(actions.c.input, actions.c.server_id).where(
-                actions.c.kind.in_(("createImage", "createBackup", "shelve")), actions.c.state == ActionState.UNDONE
-            )
-        )
+        for row in connection.execute(_IMAGES_UNDONE)
         if by_id[row.server_id].deleted_at is None
     }
     for image_id, image in seen.images.items():

@@ -58,13 +58,14 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     """Time jumps to the next timer when nobody has anything left to do."""
 
     _ready: deque[asyncio.Handle]
-    _scheduled: list[asyncio.TimerHandle]
+    _scheduled: list[tuple[float, int, asyncio.TimerHandle]]
     _stopping: bool
 
     def __init__(self, source: Random, *, most_turns: int | None = STEPS_AT_MOST) -> None:
         super().__init__()
         self._most_turns = most_turns
         self._moment = 0.0
+        self._asked = 0
         self._source = source
         self._clock_resolution = 1e-9
         self.turns = 0
@@ -84,6 +85,15 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self._ready.append(handle)
         return handle
 
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        # Numbers compare faster than handles do, and what is due at one moment comes in the order it was asked for.
+        self._asked += 1
+        heapq.heappush(self._scheduled, (when, self._asked, timer))
+        return timer
+
     def later(self, seconds: float, callback: Callable[..., Any], *args: Any) -> asyncio.TimerHandle:
         """``call_later`` for what goes on whoever dies."""
         return self.call_later(seconds, callback, *args, context=self.neutral)
@@ -101,9 +111,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         ready, scheduled = self._ready, self._scheduled
         if not ready:
             self._jump()
-        while scheduled and scheduled[0].when() <= self._moment:
-            timer = heapq.heappop(scheduled)
-            timer._scheduled = False  # type: ignore[attr-defined]
+        while scheduled and scheduled[0][0] <= self._moment:
+            timer = heapq.heappop(scheduled)[2]
             if not timer.cancelled():
                 ready.append(timer)
         while ready and not self._stopping:
@@ -122,11 +131,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def _jump(self) -> None:
         scheduled = self._scheduled
-        while scheduled and scheduled[0].cancelled():
-            heapq.heappop(scheduled)._scheduled = False  # type: ignore[attr-defined]
+        while scheduled and scheduled[0][2].cancelled():
+            heapq.heappop(scheduled)
         if not scheduled:
             raise Livelock("nobody has anything left to do, and nothing will ever happen")
-        self._moment = max(self._moment, scheduled[0].when())
+        self._moment = max(self._moment, scheduled[0][0])
 
     def _choose(self, ready: deque[asyncio.Handle]) -> asyncio.Handle:
         """The oldest callback of a process that the seed picks: asyncio promises an order only within one."""
