@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy.engine import Connection
 
 from kilonova.database import membership
-from kilonova.database.connection import Database
+from kilonova.database.transactions import Database, fleeting
 from kilonova.model.clock import Clock, Ids
 from kilonova.model.errors import Unavailable
 
@@ -32,6 +32,7 @@ class Heartbeat:
         """One beat for all of them, in one transaction."""
         await self._database.run(self._beat, self._clock.now())
 
+    @fleeting
     def _beat(self, connection: Connection, now: int) -> None:
         for binary in self._binaries:
             membership.heartbeat(

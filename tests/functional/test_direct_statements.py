@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine import Connection, make_url
 
-from kilonova.database.connection import Database, DatabaseSettings, InlineDatabase, open_database
+from kilonova.database.connection import Database, DatabaseSettings, open_database
 from kilonova.database.direct import Rows
+from kilonova.database.inline import InlineDatabase
 from kilonova.database.types import Json
 from kilonova.model.clock import SystemClock
 

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 from kilonova.config import ActionsConfig
 from kilonova.database import actions, findings, membership, outgoing, server_migrations, servers, topologies
 from kilonova.database.connection import Database
+from kilonova.database.transactions import fleeting
 from kilonova.messaging.bus import Delivery
 from kilonova.messaging.contract import (
     Acknowledged,
@@ -64,8 +65,13 @@ class Hosts:
         """A heartbeat: the service lives, its leases are renewed, its machine is described when it changed."""
         report = delivery.message
         assert isinstance(report, HostReport)
-        lost = await self._database.run(self._report, report, self._clock.now())
+        known = report.resources is None and report.topology is None
+        lost = await self._database.run(self._beat if known else self._report, report, self._clock.now())
         return HostReportAnswer(lease_seconds=self._config.lease, lost=lost)
+
+    @fleeting
+    def _beat(self, connection: Connection, report: HostReport, now: int) -> list[str]:
+        return self._report(connection, report, now)
 
     def _report(self, connection: Connection, report: HostReport, now: int) -> list[str]:
         membership.heartbeat(

@@ -5,7 +5,7 @@ hold them). It is given to :meth:`Database.run`, which begins, calls it, commits
 database says that it lost a race (deadlock, serialization failure, dropped connection before the commit). So nothing
 can be awaited inside a transaction, and any transaction can be repeated.
 
-SQLite answers inline, in the event loop: a statement costs microseconds, a thread hop would cost more, and the
+SQLite answers inline (``database/inline.py``): a statement costs microseconds, a thread hop would cost more, and the
 simulator stays deterministic. MariaDB/MySQL and PostgreSQL answer through asyncio drivers.
 
 Fails with ``Unavailable`` when the database cannot be reached or does not answer in time; after a lost
@@ -16,60 +16,20 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any
 
-import msgspec
-import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.url import URL, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.pool import StaticPool
 from sqlalchemy.util import greenlet_spawn
 
 from kilonova.database.direct import DirectConnection, Plans
+from kilonova.database.inline import GroupedDatabase, InlineDatabase
+from kilonova.database.transactions import Database, DatabaseSettings, P, T, Transaction
 from kilonova.model.clock import Clock, Random
 from kilonova.model.errors import Misconfigured, Unavailable
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-Transaction = Callable[Concatenate[Connection, P], T]
-
-
-class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How to reach the database. Seconds, and counts of connections.
-
-    ``durable`` False trades the last moments before a power failure for speed (SQLite only:
-    ``synchronous=NORMAL``); a killed process loses nothing either way. ``snapshot`` is for those who only read: every
-    transaction sees one moment, and SQLite's writers are not kept waiting.
-    """
-
-    url: str
-    pool_size: int = 10
-    connect_timeout: float = 5.0
-    statement_timeout: float = 15.0
-    attempts: int = 6
-    durable: bool = True
-    snapshot: bool = False
-
-
-class Database(Protocol):
-    """Where transactions are run."""
-
-    @property
-    def dialect(self) -> str:
-        """``sqlite``, ``mysql`` or ``postgresql``."""
-        ...
-
-    async def run(self, transaction: Transaction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run it, commit it, return its value. Raises whatever it raised, then nothing has changed."""
-        ...
-
-    async def close(self) -> None:
-        """Give back every connection."""
-        ...
+__all__ = ["Database", "DatabaseSettings", "NetworkDatabase", "P", "T", "Transaction", "open_database"]
 
 
 def open_database(settings: DatabaseSettings, clock: Clock, rng: Random) -> Database:
@@ -82,57 +42,10 @@ def open_database(settings: DatabaseSettings, clock: Clock, rng: Random) -> Data
             "database.url is not a database URL; try sqlite:////var/lib/kilonova/kilonova.db"
         ) from None
     if backend == "sqlite":
-        return InlineDatabase(url, settings)
+        return InlineDatabase(url, settings) if settings.snapshot else GroupedDatabase(url, settings)
     if backend in ("mysql", "mariadb", "postgresql"):
         return NetworkDatabase(url, settings, clock, rng)
     raise Misconfigured(f"database.url names {backend!r}; sqlite, mysql, mariadb and postgresql are served")
-
-
-class InlineDatabase:
-    """SQLite in WAL mode over one connection, answering in the caller's own stack."""
-
-    dialect = "sqlite"
-
-    def __init__(self, url: URL, settings: DatabaseSettings) -> None:
-        url = url.set(drivername="sqlite+pysqlite")
-        if url.database and url.database != ":memory:":
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        self._engine = sa.create_engine(
-            url, poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": settings.connect_timeout}
-        )
-        self._plans = Plans(self._engine.dialect)
-        self._durable = settings.durable
-        self._connection: Connection | None = None
-        event.listen(self._engine, "connect", self._configure)
-        # A read that turns into a write would fail when another process wrote in between; IMMEDIATE waits instead.
-        self._begin = "BEGIN" if settings.snapshot else "BEGIN IMMEDIATE"
-
-    def _configure(self, raw: Any, _record: object) -> None:
-        raw.isolation_level = None  # we say BEGIN ourselves; sqlite3's own guess is wrong for us
-        cursor = raw.cursor()
-        for pragma in (
-            "journal_mode=WAL",
-            f"synchronous={'FULL' if self._durable else 'NORMAL'}",
-            "foreign_keys=ON",
-            "temp_store=MEMORY",
-            "cache_size=-32768",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    async def run(self, transaction: Transaction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            if self._connection is None:
-                self._connection = DirectConnection(self._engine, self._plans, self._begin)
-            with self._connection.begin():
-                return transaction(self._connection, *args, **kwargs)
-        except OperationalError as error:
-            raise Unavailable(f"The database file cannot be used now: {error.orig}") from error
-
-    async def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._engine.dispose()
 
 
 class NetworkDatabase:

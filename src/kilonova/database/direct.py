@@ -13,7 +13,7 @@ Decision 0061 holds the measurements.
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, CursorResult, Dialect, Engine, RootTransaction
@@ -21,6 +21,8 @@ from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.engine.row import Row
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ReleaseSavepointClause, RollbackToSavepointClause, SavepointClause
+
+T = TypeVar("T")
 
 _SEEN_OFTEN = 3
 """A statement made for one call is rarely executed so often; compiling it for one call would be dear."""
@@ -281,7 +283,7 @@ class DirectConnection(Connection):
 
     def _begin_impl(self, transaction: RootTransaction) -> None:
         if self._begin:
-            self._say(self._begin)
+            self.say(self._begin)
         else:
             super()._begin_impl(transaction)
 
@@ -291,10 +293,11 @@ class DirectConnection(Connection):
         if plan is not None:
             return cast("CursorResult[Any]", plan.run(self, parameters))
         if (word := _SAVEPOINTS.get(type(statement))) is not None:
-            return cast("CursorResult[Any]", self._say(f"{word} {statement.ident}"))
+            return cast("CursorResult[Any]", self.say(f"{word} {statement.ident}"))
         return super().execute(statement, parameters, execution_options=execution_options)
 
-    def _say(self, words: str) -> Rows:
+    def say(self, words: str) -> Rows:
+        """Words that are no statement of a table: savepoints, settings."""
         raw: Any = self.connection
         try:
             cursor = raw.cursor()
@@ -303,6 +306,18 @@ class DirectConnection(Connection):
         except BaseException as error:
             self._handle_dbapi_exception(error, words, (), None, None)
         return Rows((), -1)
+
+    def apart(self, work: Callable[[Connection], T]) -> T:
+        """Do this within the transaction as if it were one of its own: an error undoes it alone."""
+        self.say("SAVEPOINT apart")
+        try:
+            value = work(self)
+        except Exception:
+            self.say("ROLLBACK TO SAVEPOINT apart")
+            self.say("RELEASE SAVEPOINT apart")
+            raise
+        self.say("RELEASE SAVEPOINT apart")
+        return value
 
     def scalar(self, statement: Any, parameters: Any = None, *, execution_options: Any = None) -> Any:
         """As SQLAlchemy's."""

@@ -11,8 +11,9 @@ from typing import Any
 
 from sqlalchemy.engine import Connection, make_url
 
-from kilonova.database.connection import Database, DatabaseSettings, InlineDatabase, P, T, Transaction
+from kilonova.database.inline import InlineDatabase
 from kilonova.database.tables import metadata
+from kilonova.database.transactions import Database, DatabaseSettings, P, T, Transaction
 from kilonova.model.errors import KilonovaError, Unavailable
 from kilonova.simulation.loop import Process, SimulatedClock, SimulatedLoop
 from kilonova.simulation.trace import Trace

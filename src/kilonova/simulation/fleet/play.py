@@ -15,9 +15,10 @@ import numpy as np
 from sqlalchemy.engine import Connection, make_url
 
 from kilonova.config import SchedulerConfig
-from kilonova.database.connection import DatabaseSettings, InlineDatabase
 from kilonova.database.host_columns import read
+from kilonova.database.inline import InlineDatabase
 from kilonova.database.metadata import metadata
+from kilonova.database.transactions import DatabaseSettings
 from kilonova.messaging.contract import Need, ScheduleServer
 from kilonova.model.clock import Random
 from kilonova.model.placement import Neighbours, ServerGroup
