@@ -11,7 +11,7 @@ from kilonova.scheduler.view import AggregateFacts, Floats, HostView
 def least(view: HostView, key: str, otherwise: float, *, whole: bool = False) -> Floats:
     """For each host the least of what its aggregates say under ``key``; ``otherwise`` where none does, or one is no number
     (``whole``: no whole number)."""
-    if not any(key in aggregate.metadata for aggregate in view.records.all_aggregates):
+    if key not in view.records.aggregate_keys:
         return np.full(len(view), float(otherwise))
 
     def of(aggregates: Sequence[AggregateFacts]) -> float:

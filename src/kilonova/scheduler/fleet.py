@@ -172,7 +172,7 @@ class Fleet:
         column = np.zeros(len(self), dtype=np.int64)
         for row, joined in within.items():
             column[row] = combinations.setdefault(tuple(a.id for a in joined), len(combinations))
-        self._records.all_aggregates = tuple(facts.values())
+        self._records.aggregate_keys = frozenset().union(*(a.metadata for a in self._aggregates))
         self._records.tenants = by_tenant(facts.values())
         self._records.aggregates = tuple(tuple(facts[number] for number in key) for key in combinations)
         self._columns.aggregates[:] = column

@@ -29,7 +29,7 @@ class Multiplier:
     def __init__(self, weigher: str, configured: float, view: HostView) -> None:
         self._key = multiplier_key(weigher)
         self._configured = configured
-        self._varies = any(self._key in aggregate.metadata for aggregate in view.records.all_aggregates)
+        self._varies = self._key in view.records.aggregate_keys
 
     @property
     def counts(self) -> bool:

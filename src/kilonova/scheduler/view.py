@@ -47,8 +47,8 @@ class Records(msgspec.Struct, kw_only=True):
 
     kinds: Sequence[HostKind] = ()
     aggregates: Sequence[tuple[AggregateFacts, ...]] = ((),)
-    all_aggregates: Sequence[AggregateFacts] = ()
-    """Those without hosts as well."""
+    aggregate_keys: frozenset[str] = frozenset()
+    """Every key in the metadata of any aggregate: most rules find that nobody has set theirs."""
     tenants: Mapping[str, frozenset[int]] = {}
     """The numbers of the aggregates that are for a project, by project."""
     zones: Sequence[str] = ()
