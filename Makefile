@@ -11,6 +11,7 @@ VENV := .venv
 CLIENTS := .venv-clients
 JUDGES := .venv-conformance
 FUZZER := .venv-fuzz
+PEER := .venv-nova
 BIN := $(VENV)/bin
 KILONOVA := $(BIN)/kilonova
 INSTALL := --disable-pip-version-check --quiet --only-binary :all:
@@ -25,8 +26,9 @@ TESTS ?=
 CHAOS ?=
 SEEDS ?= 1000
 CONFORMANCE ?=
+BENCH_NOVA ?=
 
-.PHONY: help start start-distributed stop status test test-quick check chaos sim bench install clients guest format clean
+.PHONY: help start start-distributed stop status test test-quick check chaos sim bench bench-nova install clients guest format clean
 .PHONY: conformance judges fuzz fuzzer hypervisor servers test-packages
 
 help: ## list every command with a sentence
@@ -73,6 +75,9 @@ fuzz: install fuzzer ## send thousands of requests made out of our OpenAPI docum
 bench: install servers ## measure what README and docs state as numbers (about eight minutes)
 	@for bench in start servers "servers --distributed" bus api scheduler; do $(BIN)/python -m bench.$$bench || exit 1; done
 
+bench-nova: install servers ## measure real Nova and Placement beside ours, in the same run (about ten minutes; BENCH_NOVA="--help")
+	@$(BIN)/python -m bench.beside_nova $(BENCH_NOVA)
+
 install: $(VENV)/installed ## install Kilonova and its tools into .venv, with pinned versions
 
 clients: $(CLIENTS)/installed ## install the OpenStack clients into .venv-clients, apart from ours
@@ -88,7 +93,7 @@ format: install ## bring all code into the one format
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
 clean: ## remove what can be made again: environments, caches, the guest's build (not .state)
-	@rm -rf $(VENV) $(CLIENTS) $(JUDGES) $(FUZZER) guest/build .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	@rm -rf $(VENV) $(CLIENTS) $(JUDGES) $(FUZZER) $(PEER) guest/build .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- what is behind them --------------------------------------------------------------------------------------

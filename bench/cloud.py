@@ -16,6 +16,7 @@ import httpx
 
 from kilonova.backing.mariadb import MariaDB
 from kilonova.backing.rabbitmq import RabbitMQ
+from kilonova.backing.server import PrivateServer
 
 PASSWORD = "bench"
 BIN = Path(sys.executable).parent
@@ -36,6 +37,7 @@ class Cloud:
         self.url = f"http://127.0.0.1:{port}"
         self.port = port
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.backing: list[PrivateServer] = []
 
     def spawn(self, program: str, name: str, *options: str) -> None:
         log = (self.directory / f"{name}.log").open("wb")
@@ -124,6 +126,7 @@ def distributed(hosts: int) -> Iterator[Cloud]:
     directory.chmod(0o755)  # the private servers run as users of their own
     cloud = Cloud(directory, free_port())
     broker, database = RabbitMQ(directory / "rabbitmq"), MariaDB(directory / "mariadb")
+    cloud.backing = [broker, database]
     try:
         broker.start()
         database.start()

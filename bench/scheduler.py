@@ -28,7 +28,7 @@ from kilonova.database.connection import Database, DatabaseSettings, open_databa
 from kilonova.database.host_columns import Reading, read
 from kilonova.database.metadata import metadata
 from kilonova.database.tables import allocations
-from kilonova.messaging.contract import Message
+from kilonova.messaging.contract import Message, ScheduleServer
 from kilonova.model.clock import Random, SystemClock, system_random
 from kilonova.model.context import RequestContext
 from kilonova.scheduler.fleet import Fleet
@@ -89,8 +89,8 @@ class Deaf:
         self.sent += 1
 
 
-async def claimed(database: Database, hosts: int, requests: int) -> dict[str, Any]:
-    """The shipped nova-scheduler, each decision claimed in the database, 64 requests waiting at any time."""
+async def waiting(database: Database, hosts: int, requests: int) -> tuple[Scheduler, list[ScheduleServer]]:
+    """The shipped nova-scheduler over an empty database, with that many hosts, and the requests that wait for it."""
     await database.run(metadata.create_all)
     await database.run(fill, hosts)
     asked = await database.run(ask, wishes(requests))
@@ -104,6 +104,21 @@ async def claimed(database: Database, hosts: int, requests: int) -> dict[str, An
         membership=MembershipConfig(down_after=1e9),
         dispatch=DISPATCH / 1_000_000,
     )
+    return scheduler, asked
+
+
+async def claims_in(database: Database) -> int:
+    """How many claims the database holds."""
+    return int(
+        await database.run(
+            lambda connection: connection.execute(select(func.count()).select_from(allocations)).scalar_one()
+        )
+    )
+
+
+async def claimed(database: Database, hosts: int, requests: int) -> dict[str, Any]:
+    """The shipped nova-scheduler, each decision claimed in the database, 64 requests waiting at any time."""
+    scheduler, asked = await waiting(database, hosts, requests)
     gate, latencies = asyncio.Semaphore(64), []
 
     async def one(number: int) -> None:
@@ -115,14 +130,11 @@ async def claimed(database: Database, hosts: int, requests: int) -> dict[str, An
     processor, wall = time.process_time(), time.perf_counter()
     await asyncio.gather(*(one(number) for number in range(len(asked))))
     processor, wall = time.process_time() - processor, time.perf_counter() - wall
-    claims = await database.run(
-        lambda connection: connection.execute(select(func.count()).select_from(allocations)).scalar_one()
-    )
     latencies.sort()
     return {
         "hosts": hosts,
         "requests": requests,
-        "claimed": int(claims),
+        "claimed": await claims_in(database),
         "decisions_per_cpu_s": round(requests / processor, 1),
         "decisions_per_wall_s": round(requests / wall, 1),
         "median_ms": round(latencies[len(latencies) // 2], 1),

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.nova.memcached import Memcached
 from kilonova.backing.mariadb import MariaDB
 from kilonova.backing.rabbitmq import RabbitMQ
 
@@ -14,30 +15,27 @@ class Site:
 
     directory: Path
     environment: Path
-    keystone_port: int
-    placement_port: int
-    nova_port: int
-    stand_ins_port: int
+    ports: dict[str, int]
     password: str
     database: MariaDB
     broker: RabbitMQ
-    memcached: str
+    memcached: Memcached
 
     @property
     def keystone(self) -> str:
-        return f"http://127.0.0.1:{self.keystone_port}/v3"
+        return f"http://127.0.0.1:{self.ports['keystone']}/v3"
 
     @property
     def placement(self) -> str:
-        return f"http://127.0.0.1:{self.placement_port}"
+        return f"http://127.0.0.1:{self.ports['placement']}"
 
     @property
     def nova(self) -> str:
-        return f"http://127.0.0.1:{self.nova_port}/v2.1"
+        return f"http://127.0.0.1:{self.ports['nova-api']}/v2.1"
 
     @property
     def stand_ins(self) -> str:
-        return f"http://127.0.0.1:{self.stand_ins_port}"
+        return f"http://127.0.0.1:{self.ports['stand-ins']}"
 
     @property
     def logs(self) -> Path:
@@ -97,7 +95,7 @@ def _token_check(site: Site, user: str) -> str:
     return f"""[keystone_authtoken]
 www_authenticate_uri = {site.keystone}
 service_token_roles_required = true
-memcached_servers = {site.memcached}
+memcached_servers = {site.memcached.url}
 {_login(site, user)}"""
 
 
@@ -105,7 +103,7 @@ def _cache(site: Site) -> str:
     return f"""[cache]
 enabled = true
 backend = dogpile.cache.pymemcache
-memcache_servers = {site.memcached}
+memcache_servers = {site.memcached.url}
 """
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,8 +50,8 @@ class Deployment:
                 cwd=ROOT if name == "stand-ins" else self.site.directory,
                 start_new_session=True,
             )
-        if name in self._ports():
-            self._wait(name, self._ports()[name], 90.0)
+        if name in self.site.ports:
+            self._wait(name, self.site.ports[name], 90.0)
 
     def stop(self, names: list[str]) -> None:
         """End these: asked first, by force after ten seconds together."""
@@ -78,11 +78,17 @@ class Deployment:
         """The environment of every process: our own settings are not meant for it."""
         return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": str(self.site.directory), **more}
 
-    def used(self, *services: str) -> Used:
-        """Processor time of the named services (all of Nova, Placement and Keystone if none is), and of the backing."""
-        names = [name for name in services or self.processes if name != "stand-ins"]
+    def used(self) -> Used:
+        """Processor time of Nova, Placement and Keystone, and of all backing servers."""
+        return self._used([name for name in self.processes if name != "stand-ins"], self.backing)
+
+    def used_to_decide(self) -> Used:
+        """Processor time of the scheduler and Placement, and of the database."""
+        return self._used(["nova-scheduler", "placement"], [self.site.database])
+
+    def _used(self, names: Sequence[str], backing: Sequence[PrivateServer]) -> Used:
         leaders = [self.processes[name].pid for name in names]
-        return Used(sum(processor_time.of_sessions(leaders).values()), processor_time.of_servers(self.backing))
+        return Used(sum(processor_time.of_sessions(leaders).values()), processor_time.of_servers(backing))
 
     def used_by(self) -> dict[str, float]:
         """Processor time of each program, all computes as one, and of each backing server."""
@@ -103,21 +109,12 @@ class Deployment:
 
     # --- how each is started -----------------------------------------------------------------------------
 
-    def _ports(self) -> dict[str, int]:
-        site = self.site
-        return {
-            "stand-ins": site.stand_ins_port,
-            "keystone": site.keystone_port,
-            "placement": site.placement_port,
-            "nova-api": site.nova_port,
-        }
-
     def _command(self, name: str) -> tuple[list[str], dict[str, str]]:
         site = self.site
         etc = {service: str(site.conf(service).parent) for service in ("keystone", "placement", "nova")}
         own = ["--config-file", str(site.conf("nova"))]
         if name == "stand-ins":
-            return [sys.executable, "-m", "bench.nova.stand_ins", str(site.stand_ins_port)], {}
+            return [sys.executable, "-m", "bench.nova.stand_ins", str(site.ports["stand-ins"])], {}
         if name == "keystone":
             return self._uwsgi(name, "keystone.wsgi.api:application"), {"OS_KEYSTONE_CONFIG_DIR": etc["keystone"]}
         if name == "placement":
@@ -132,7 +129,7 @@ class Deployment:
 
     def _uwsgi(self, name: str, module: str) -> list[str]:
         options = {
-            "http-socket": f"127.0.0.1:{self._ports()[name]}",
+            "http-socket": f"127.0.0.1:{self.site.ports[name]}",
             "module": module,
             "processes": str(API_PROCESSES[name]),
             "threads": "1",
@@ -143,7 +140,15 @@ class Deployment:
         command = [self.site.program("uwsgi")]
         for option, value in options.items():
             command += [f"--{option}", value]
-        switches = ("master", "enable-threads", "lazy-apps", "thunder-lock", "need-app", "disable-logging", "die-on-term")
+        switches = (
+            "master",
+            "enable-threads",
+            "lazy-apps",
+            "thunder-lock",
+            "need-app",
+            "disable-logging",
+            "die-on-term",
+        )
         return [*command, *(f"--{switch}" for switch in switches)]
 
     def _wait(self, name: str, port: int, seconds: float) -> None:
@@ -176,11 +181,14 @@ def deployed(environment: Path, say: Callable[[str], None]) -> Iterator[Deployme
         say("starting MariaDB, RabbitMQ and memcached for Nova")
         for server in backing:
             server.start()
-        ports: list[int] = []
-        while len(ports) < 4:
-            ports.append(free_port(taken=ports))
         site = Site(
-            directory, environment, *ports, secrets.token_urlsafe(18), database, broker, memcached=memcached.url
+            directory=directory,
+            environment=environment,
+            ports=_ports(("keystone", "placement", "nova-api", "stand-ins")),
+            password=secrets.token_urlsafe(18),
+            database=database,
+            broker=broker,
+            memcached=memcached,
         )
         write(site)
         deployment = Deployment(site, backing)
@@ -192,3 +200,11 @@ def deployed(environment: Path, say: Callable[[str], None]) -> Iterator[Deployme
         for server in reversed(backing):
             server.kill()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _ports(names: Sequence[str]) -> dict[str, int]:
+    """A free port for each."""
+    found: dict[str, int] = {}
+    for name in names:
+        found[name] = free_port(taken=found.values())
+    return found

@@ -117,6 +117,19 @@ async def test_mariadb_url_works(mariadb_server: MariaDB) -> None:
 
 
 @pytest.mark.distributed
+async def test_mariadb_keeps_its_temporary_tables_where_no_other_server_cleans_up(mariadb_server: MariaDB) -> None:
+    from sqlalchemy import text
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    engine = create_async_engine(mariadb_server.create_database("temporary"))
+    async with engine.connect() as connection:
+        where = (await connection.execute(text("SELECT @@tmpdir"))).scalar_one()
+    await engine.dispose()
+    mariadb_server.drop_database("temporary")
+    assert where == str(mariadb_server.directory / "tmp")
+
+
+@pytest.mark.distributed
 async def test_postgresql_url_works(postgresql_server: PostgreSQL) -> None:
     from sqlalchemy import text
     from sqlalchemy.ext.asyncio import create_async_engine

@@ -22,8 +22,15 @@ class MariaDB(DatabaseServer):
     def log(self) -> Path:
         return self.directory / "mariadb.log"
 
+    @property
+    def _temporary(self) -> Path:
+        """A server that starts removes temporary tables it finds, those of another that shares the directory too."""
+        return self.directory / "tmp"
+
     def _prepare(self) -> None:
         data = self.directory / "data"
+        self._temporary.mkdir(exist_ok=True)
+        self._adopt(self._temporary)
         if not (data / "complete").exists():
             self._discard(data)
             data.mkdir()
@@ -33,6 +40,7 @@ class MariaDB(DatabaseServer):
                     self._binary("/usr/bin/mariadb-install-db"),
                     "--no-defaults",
                     f"--datadir={data}",
+                    f"--tmpdir={self._temporary}",
                     "--auth-root-authentication-method=socket",
                     "--skip-test-db",
                     "--skip-name-resolve",
@@ -58,6 +66,7 @@ class MariaDB(DatabaseServer):
             self._binary("/usr/sbin/mariadbd"),
             "--no-defaults",
             f"--datadir={self.directory / 'data'}",
+            f"--tmpdir={self._temporary}",
             f"--bind-address={LOOPBACK}",
             f"--port={self.port}",
             # Relative to the data directory: a socket's path may have 107 bytes only.
