@@ -4,7 +4,7 @@
 
 Mixed flavors on hosts of mixed sizes in three aggregates that are zones, traits, 20 % of the requests in groups with a policy.
 Rates are decisions per second of processor time of this one process (the database's own is not in them, the wall's rate stands
-beside). Real Nova 34 with Placement on such a machine: 1.6 to 3 decisions a second with 10 hosts; see its baseline.
+beside). ``bench.beside_nova`` puts real Nova with Placement beside the decisions that are claimed.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     python -m bench.servers [--distributed] [--hosts 10] [--one-by-one 50] [--burst 1000] [--json]
 
 CPU is that of all our processes together, the answers to this client's polls included; wall times are noisy on a shared machine.
-The same figures of real Nova are in its baseline: 400-600 CPU-ms per server one at a time, 760 in a burst.
+``bench.beside_nova`` puts real Nova beside them, and counts the database and the broker too.
 """
 
 import argparse

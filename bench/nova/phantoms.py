@@ -6,7 +6,8 @@ when no nova-compute runs any more: then all hosts are equal, and only ``beat`` 
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncmy
@@ -33,12 +34,11 @@ class Phantoms:
         await self._copy("compute_nodes", hosts, ("id", "uuid", "host", "hypervisor_hostname"))
         await self._copy("services", [(host, str(uuid.uuid4())) for host, _ in hosts], ("id", "uuid", "host"))
         ((cell,),) = await self.sql("nova_api", "SELECT id FROM cell_mappings WHERE name='cell1'")
-        for host, _ in hosts:
-            await self.sql(
-                "nova_api",
-                "INSERT INTO host_mappings (cell_id, host, created_at) VALUES (%s, %s, NOW())",
-                (cell, host),
-            )
+        await self._write(
+            "nova_api",
+            "INSERT INTO host_mappings (cell_id, host, created_at) VALUES (%s, %s, NOW())",
+            [(cell, host) for host, _ in hosts],
+        )
         await self._providers(hosts)
 
     async def beat(self) -> None:
@@ -51,11 +51,21 @@ class Phantoms:
 
     async def sql(self, database: str, statement: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """One statement, committed; its rows."""
+        async with self._cursor(database) as cursor:
+            await cursor.execute(statement, arguments or None)
+            return list(await cursor.fetchall())
+
+    async def _write(self, database: str, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        async with self._cursor(database) as cursor:
+            for row in rows:
+                await cursor.execute(statement, row)
+
+    @asynccontextmanager
+    async def _cursor(self, database: str) -> AsyncIterator[Any]:
         connection = await asyncmy.connect(db=database, autocommit=True, **tables(self._site.database))
         try:
             async with connection.cursor() as cursor:
-                await cursor.execute(statement, arguments or None)
-                return list(await cursor.fetchall())
+                yield cursor
         finally:
             await connection.ensure_closed()
 
@@ -69,14 +79,12 @@ class Phantoms:
         shared = ", ".join(f"`{name}`" for (name,) in columns if name not in own)
         named = ", ".join(name for name in own if name != "id")
         marks = ", ".join("%s" for name in own if name != "id")
-        for host, identity in hosts:
-            values = (identity, *(host for name in own if name not in ("id", "uuid")))
-            await self.sql(
-                "nova",
-                f"INSERT INTO {table} ({named}, {shared}) SELECT {marks}, {shared} FROM {table}"
-                " WHERE host='fake1' AND deleted=0",
-                values,
-            )
+        statement = (
+            f"INSERT INTO {table} ({named}, {shared}) SELECT {marks}, {shared} FROM {table}"
+            " WHERE host='fake1' AND deleted=0"
+        )
+        values = [(identity, *(host for name in own if name not in ("id", "uuid"))) for host, identity in hosts]
+        await self._write("nova", statement, values)
 
     async def _providers(self, hosts: list[tuple[str, str]]) -> None:
         inventories = {
