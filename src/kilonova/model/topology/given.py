@@ -53,6 +53,11 @@ class GivenTopology(msgspec.Struct, frozen=True, kw_only=True):
         return {guest: host for cell in self.cells for guest, host in cell.pins}
 
     @property
+    def taken(self) -> set[int]:
+        """The host's processors that nobody else gets."""
+        return {cpu for cell in self.cells for cpu in cell.taken}
+
+    @property
     def emulator(self) -> frozenset[int]:
         """The host's processors that its emulator has for itself."""
         return frozenset(cpu for cell in self.cells for cpu in cell.emulator)
@@ -141,6 +146,11 @@ def read_use(document: Mapping[str, Any] | None) -> TopologyUse:
         for number, cell in document["cells"].items()
     }
     return TopologyUse(cells=cells, devices=frozenset(document["devices"]))
+
+
+def taken_in(document: Mapping[str, Any] | None) -> int:
+    """How many processors are nobody else's by what ``use_document`` made."""
+    return 0 if document is None else sum(len(cell["taken"]) for cell in document["cells"].values())
 
 
 def use_document(use: TopologyUse) -> dict[str, Any] | None:
