@@ -14,10 +14,11 @@ from kilonova.model.topology.given import (
     given_twice,
     read_given,
     read_use,
+    taken_in,
     use_document,
     used_by,
 )
-from kilonova.model.topology.machine import Cell, Device, Pages, Topology
+from kilonova.model.topology.machine import Cell, Device, Pages, Topology, dedicated_in
 from kilonova.model.topology.request import CellRequest, DeviceRequest, TopologyRequest, read_request
 from tests.unit.topology_machines import ALIASES, GPU, NIC, gpu, machine, nic
 
@@ -284,7 +285,9 @@ def test_what_is_given_adds_up_and_is_kept() -> None:
     isolated = given_for(topology, use, pinned(1, "hw:emulator_threads_policy=isolate"))
     assert given_twice([found, isolated, isolated]) == ["processor 4", "processor 5"]
     assert read_given(msgspec.to_builtins(found)) == found
-    assert read_use(msgspec.json.decode(msgspec.json.encode(use_document(use)))) == use
+    text = msgspec.json.encode(use_document(use)).decode()
+    assert read_use(msgspec.json.decode(text)) == use and taken_in(text) == len(use.cell(0).taken) == 2
+    assert dedicated_in(msgspec.json.encode(topology).decode()) == 8 and dedicated_in(None) == taken_in(None) == 0
     assert use_document(NOTHING) is None and read_use(None) == NOTHING
 
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kilonova.database.tables import host_inventories, hosts
+from kilonova.database.types import LongText
 from kilonova.model.errors import Conflict
 from kilonova.model.inventory import AGGREGATE_RATIO, DEDICATED, HOST_CLASSES, Inventory, capacity, in_force, total
 from kilonova.model.topology.given import taken_in
@@ -18,7 +19,10 @@ IN_USE = "placement.inventory.inuse"
 _i, _h = host_inventories.c, hosts.c
 _COLUMNS = [host_inventories.c[field] for field in Inventory.__struct_fields__]
 _PARTS = ("", "_reserved", "_ratio", "_capacity", "_used")
-DEDICATED_COLUMNS = [_h.topology, _h.topology_used]
+DEDICATED_COLUMNS = [
+    sa.type_coerce(_h.topology, LongText).label("topology_text"),
+    sa.type_coerce(_h.topology_used, LongText).label("topology_used_text"),
+]
 OWN_COLUMNS = [
     *DEDICATED_COLUMNS,
     _h.inventory_terms,
@@ -51,10 +55,10 @@ def own(row: sa.Row[Any]) -> dict[str, Inventory]:
 
 def dedicated(row: sa.Row[Any]) -> Inventory | None:
     """Of a row with ``DEDICATED_COLUMNS``: the processors that are given to one server each; None if there are none."""
-    there = dedicated_in(row.topology)
+    there = dedicated_in(row.topology_text)
     if not there:
         return None
-    return Inventory(total=there, max_unit=there, capacity=there, used=taken_in(row.topology_used))
+    return Inventory(total=there, max_unit=there, capacity=there, used=taken_in(row.topology_used_text))
 
 
 def added(connection: Connection, names: Collection[str]) -> dict[str, dict[str, Inventory]]:
