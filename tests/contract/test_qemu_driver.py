@@ -490,12 +490,25 @@ async def test_a_guest_runs_on_the_processors_it_was_given(world: QemuWorld) -> 
     cell = GivenCell(host_cell=0, shared=[], pins=[(0, usable[-1])], memory_mb=192)
     spec = world.spec(topology=GivenTopology(cells=[cell]))
     await world.driver.prepare(spec, silent)
-    found = affinities(world, spec.server_id)
-    assert {usable[-1]} in found and {usable[0]} in found
-    assert all(one in ({usable[0]}, {usable[-1]}) for one in found)
+    assert all(one == {usable[-1]} for one in affinities(world, spec.server_id))
     plain = world.spec(2)
     await world.driver.prepare(plain, silent)
     assert all(one == {usable[0]} for one in affinities(world, plain.server_id))
+
+
+@pytest.mark.parametrize("policy", ["isolate", "share"])
+async def test_an_emulator_runs_where_it_was_asked_for(world: QemuWorld, policy: str) -> None:
+    usable = sorted(os.sched_getaffinity(0))
+    isolated = policy == "isolate"
+    shared = frozenset() if isolated else frozenset(usable[:1])
+    await with_settings(world, msgspec.structs.replace(TCG, shared_cpus=shared))
+    emulator = usable[:1] if isolated else []
+    cell = GivenCell(host_cell=0, shared=[], pins=[(0, usable[-1])], emulator=emulator, memory_mb=192)
+    spec = world.spec(topology=GivenTopology(cells=[cell], emulator_shares=not isolated))
+    await world.driver.prepare(spec, silent)
+    found = affinities(world, spec.server_id)
+    assert {usable[-1]} in found and {usable[0]} in found
+    assert all(one in ({usable[0]}, {usable[-1]}) for one in found)
 
 
 async def test_a_processor_that_is_not_there_is_told(world: QemuWorld) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import Connection
 
-from kilonova.database import membership
+from kilonova.database import membership, server_migrations, servers
 from kilonova.database.tables import actions
+from kilonova.model.migration import MigrationStatus, MigrationType
 from tests.functional.compute_api import NOW, Api, compute_api
-from tests.functional.compute_rows import insert_action, insert_server
+from tests.functional.compute_rows import insert_action, insert_server, server_id
 
 UUIDS = {name: f"00000000-0000-4000-8000-00000000000{number}" for number, name in enumerate(("one", "two", "con"))}
 HOST_UUIDS = {"one": "10000000-0000-4000-8000-000000000001", "two": "10000000-0000-4000-8000-000000000002"}
@@ -140,6 +141,33 @@ async def test_refused_changes_change_nothing(api: Api, call: str, version: int,
     before = (await api("admin", "GET /os-services", 53)).json()
     assert (await api("admin", call, version, body)).status_code == status
     assert (await api("admin", "GET /os-services", 53)).json() == before
+
+
+async def test_a_host_with_guests_left_behind_stays_down(api: Api) -> None:
+    """Servers were evacuated from it, and it was not back since: forced up, it could run what runs elsewhere."""
+
+    def evacuated(connection: Connection, status: MigrationStatus) -> None:
+        server_migrations.insert(
+            connection,
+            uuid=NOT_THERE,
+            action_id=None,
+            server=servers.get(connection, server_id("s1"), None),
+            migration_type=MigrationType.EVACUATION,
+            status=status,
+            now=NOW,
+            dest_compute="two",
+        )
+
+    await api.database.run(evacuated, MigrationStatus.DONE)
+    assert (await api("admin", f"PUT /os-services/{UUIDS['one']}", 53, {"forced_down": True})).status_code == 200
+    up = await api("admin", f"PUT /os-services/{UUIDS['one']}", 53, {"forced_down": False})
+    assert (up.status_code, "one" in up.text) == (400, True)
+    by_name = {"host": "one", "binary": "nova-compute", "forced_down": False}
+    assert (await api("admin", "PUT /os-services/force-down", 11, by_name)).status_code == 400
+    assert (await service(api, "one"))["forced_down"] is True
+    await api.database.run(server_migrations.left_behind, "one", [], NOW)
+    assert (await api("admin", "PUT /os-services/force-down", 11, by_name)).status_code == 200
+    assert (await service(api, "one"))["forced_down"] is False
 
 
 async def test_update_by_uuid(api: Api) -> None:

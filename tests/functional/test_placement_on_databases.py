@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import Connection
 
-from kilonova.database import aggregates, ledger
+from kilonova.database import aggregates, ledger, topologies
 from kilonova.messaging.contract import Need
+from kilonova.model.topology.machine import Cell, Topology
+from kilonova.model.topology.request import CellRequest, TopologyRequest
 from tests.functional.compute_api import NOW
 from tests.functional.compute_rows import insert_host, insert_server, server_id
 from tests.functional.placement_api import LATEST, TERMS, UNKNOWN, Api, placement_api, uuid
@@ -38,6 +40,10 @@ async def test_reading_and_writing(api: Api) -> None:
         need = Need(vcpus=2, memory_mb=512, disk_gb=0)
         for server, host in ((server_id("s1"), "one"), (UNKNOWN, "two")):
             assert ledger.claim(connection, server_id=server, project_id="p-one", host=host, need=need, now=NOW)
+        cells = [Cell(id=0, shared=[0, 1, 2, 3], dedicated=[4, 5, 6, 7], memory_mb=16_000)]
+        topologies.describe(connection, "one", Topology(cells=cells))
+        pinned = TopologyRequest(cells=[CellRequest(dedicated=[0, 1], memory_mb=512)])
+        assert topologies.take(connection, "one", server_id("s1"), pinned) is not None
 
     await api.database.run(settle)
     await api.ok("PUT /traits/CUSTOM_FAST")
@@ -56,7 +62,10 @@ async def test_reading_and_writing(api: Api) -> None:
     assert (await api.ok("GET /allocation_candidates?resources=CUSTOM_LICENSE:4"))["allocation_requests"] == []
     nothing = await api.ok("GET /allocation_candidates?resources=VCPU:99999999999999999999,CUSTOM_LICENSE:5")
     assert nothing["allocation_requests"] == []
-    of_project = {"INSTANCE": {"VCPU": 4, "MEMORY_MB": 1024, "consumer_count": 2}}
+    for processors, hosts in ((2, [uuid(1)]), (3, [])):
+        found = await api.ok(f"GET /allocation_candidates?resources=PCPU:{processors}")
+        assert list(found["provider_summaries"]) == hosts
+    of_project = {"INSTANCE": {"VCPU": 4, "MEMORY_MB": 1024, "PCPU": 2, "consumer_count": 2}}
     assert await api.ok("GET /usages?project_id=p-one") == {"usages": of_project}
     assert list((await api.ok(f"GET /allocations/{server_id('s1')}"))["allocations"]) == [uuid(1)]
     assert (await api(f"DELETE /allocations/{UNKNOWN}")).status_code == 204

@@ -39,7 +39,7 @@ from kilonova.model.clock import Random
 from kilonova.model.errors import Stale, Unavailable
 from kilonova.model.guest import GuestState
 from kilonova.model.server import PowerState
-from kilonova.model.topology.given import TopologyUse
+from kilonova.model.topology.given import GivenCell, TopologyUse
 from kilonova.network.service import EmbeddedNetworks
 from kilonova.simulation import bus
 from kilonova.simulation.schedule import DEVICE, HOSTS, PINNED, Fault, Schedule
@@ -404,6 +404,11 @@ def nobody_looks_what_is_given(patch: Patch) -> None:
     patch.setattr(topologies, "take", blind)
 
 
+def an_emulators_processor_does_not_count(patch: Patch) -> None:
+    """An emulator is given a processor, and it stays free for others."""
+    patch.setattr(GivenCell, "taken", property(lambda cell: {host for _, host in cell.pins}))
+
+
 def what_is_given_back_counts_as_given(patch: Patch) -> None:
     """Allocations go, and the host's sum stays."""
     patch.setattr(ledger, "topologies", SimpleNamespace(count=lambda connection, host: None))
@@ -526,6 +531,7 @@ BUGS: dict[Callable[[Patch], None], tuple[Callable[[Schedule], Schedule], int]] 
     a_guest_arrives_and_runs_at_once: (as_drawn, 30),
     a_guest_is_handed_over_and_goes_on: (as_drawn, 30),
     nobody_looks_what_is_given: (particular, 10),
+    an_emulators_processor_does_not_count: (particular, 20),
     what_is_given_back_counts_as_given: (particular, 10),
     a_guest_moves_with_the_processors_it_had: (particular, 30),
 }

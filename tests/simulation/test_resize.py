@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from kilonova.database import console_tokens, servers, user_quotas
 from kilonova.database.flavors import seed_flavors
 from kilonova.hypervisor.fake.settings import Fault
+from kilonova.model.console import ConsoleToken
 from kilonova.model.guest import GuestState
 from tests.simulation.moves import LARGE, act, all_is_well, claims, comes_back, guests, history, used
 from tests.simulation.world import Client, World, nothing_left, until_running
@@ -346,3 +348,48 @@ async def test_a_resize_in_place_that_fails_destroys_nothing(tmp_path: Path) -> 
         await all_is_well(world)
     finally:
         await world.stop()
+
+
+async def test_consoles_of_the_old_host_open_no_more(world: World, client: Client) -> None:
+    """A token names the host the guest was on; whoever is there next is not the token owner's to see."""
+    server_id, *_ = await booted(world, client)
+    stands_for = ConsoleToken(
+        server_id=server_id,
+        console_type="novnc",
+        host="192.0.2.1",
+        port=6080,
+        tls_port=None,
+        internal_access_path=None,
+        access_url_base=None,
+        expires_at=world.clock.now() + 600_000_000,
+    )
+
+    async def opens(token: str) -> bool:
+        return await world.database.run(console_tokens.find, token, world.clock.now()) is not None
+
+    await world.database.run(console_tokens.insert, "before", stands_for, world.clock.now())
+    assert await opens("before")
+    await act(client, server_id, "resize", {"flavorRef": LARGE})
+    await client.until(server_id, "VERIFY_RESIZE")
+    assert not await opens("before")
+    await world.database.run(console_tokens.insert, "between", stands_for, world.clock.now())
+    await act(client, server_id, "revertResize")
+    await client.until(server_id, "ACTIVE")
+    assert not await opens("between")
+
+
+async def test_a_users_own_limit_holds_for_a_resize(world: World, client: Client) -> None:
+    server_id, *_ = await booted(world, client)
+    server = await world.database.run(servers.find, server_id)
+    assert server is not None
+    limit = {"ram": 1024}
+    await world.database.run(
+        lambda connection: user_quotas.set_limits(
+            connection, server.project_id, server.user_id, limit, {}, force=False
+        )
+    )
+    before = await used(world)
+    await act(client, server_id, "resize", {"flavorRef": LARGE}, code=403)
+    assert await used(world) == before
+    assert (await client.show(server_id))["status"] == "ACTIVE"
+    await all_is_well(world)

@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kilonova.api.compute import deferred_delete
 from kilonova.database import checks
 from kilonova.database.flavors import seed_flavors
 from kilonova.hypervisor.fake.settings import Fault
 from kilonova.model.guest import GuestState
+from tests.simulation.moves import LARGE
 from tests.simulation.test_server_states import act, actions_of, guest_is, running
 from tests.simulation.world import IMAGE, Client, World, nothing_left
 
@@ -170,3 +173,25 @@ async def test_a_delete_while_its_host_is_down(world: World, client: Client) -> 
     world.agents[host] = world.agent(host)
     await world.agents[host].start(capabilities)
     await guest_is(world, host, server_id, GuestState.OFF)
+
+
+async def test_a_resize_that_overtakes_a_delete_leaves_nothing_to_restore(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the simulator (seed 2034575): the delete had looked, then the resize began. The server was put away with a
+    move half done; what that was charged with was never given back."""
+    server_id, _ = await running(world, client)
+    run = world.database.run
+
+    async def overtaken(transaction: Any, *args: Any, **kwargs: Any) -> Any:
+        value = await run(transaction, *args, **kwargs)
+        if transaction is deferred_delete._look:
+            monkeypatch.undo()
+            assert await act(client, server_id, "resize", {"flavorRef": LARGE}) == 202
+        return value
+
+    monkeypatch.setattr(world.database, "run", overtaken)
+    assert (await client("DELETE", f"/servers/{server_id}")).status_code == 204
+    await client.until_gone(server_id)
+    await nothing_left(world)
+    await all_is_well(world)

@@ -86,6 +86,36 @@ async def test_a_pinned_server_is_no_vcpu_and_counts_for_the_quota(tmp_path: Pat
         assert limits["totalCoresUsed"] == 2
 
 
+async def test_an_isolated_emulator_has_a_processor_more_until_the_server_is_gone(tmp_path: Path) -> None:
+    async with opened(tmp_path, hosts=1) as (world, client):
+        await flavor(world, "alone", {"hw:cpu_policy": "dedicated", "hw:emulator_threads_policy": "isolate"}, 1)
+        server_id, host = await active(client, "alone")
+        found = (await given(world, server_id))[host]
+        assert world.drivers[host].topology(server_id) == found
+        assert await taken(world) == {host: {*found.pins.values(), *found.emulator}} and len(found.emulator) == 1
+        await all_is_well(world)
+        other, _ = await active(client, "pinned")
+        assert await taken(world) == {host: DEDICATED}
+        too_many = await client.boot(flavorRef="alone")
+        details = (await client.until(too_many, "ERROR"))["fault"]["details"]
+        needed = "needed 2 dedicated processors of one cell (1 and one for the emulator), there was 0 on cell 0; 0 on cell 1"
+        assert needed in details
+        await remove(client, server_id, other, too_many)
+        assert await taken(world) == {}
+        await nothing_left(world)
+
+
+async def test_the_emulator_is_the_reason_that_nothing_fits(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (world, client):
+        await flavor(world, "alone", {"hw:cpu_policy": "dedicated", "hw:emulator_threads_policy": "isolate"})
+        server_id = await client.boot(flavorRef="alone")
+        fault = (await client.until(server_id, "ERROR"))["fault"]
+        assert "NUMATopologyFilter dropped 2" in fault["message"]
+        needed = "needed 3 dedicated processors of one cell (2 and one for the emulator), there was 2 on cell 0; 2 on cell 1"
+        assert needed in fault["details"]
+        assert "It would fit with a flavor without hw:emulator_threads_policy=isolate." in fault["details"]
+
+
 async def test_the_topology_that_users_and_administrators_see(tmp_path: Path) -> None:
     async with opened(tmp_path, hosts=1) as (world, client):
         await flavor(world, "threads", {"hw:cpu_policy": "dedicated", "hw:numa_nodes": "2", "hw:cpu_threads": "2"}, 4)
@@ -322,6 +352,10 @@ async def test_a_host_that_tells_of_another_machine(tmp_path: Path) -> None:
     [
         ({"hw:cpu_policy": "some"}, "CPU allocation policy"),
         ({"hw:cpu_thread_policy": "isolate"}, "non dedicated"),
+        ({"hw:emulator_threads_policy": "isolate"}, "An isolated CPU emulator threads option requires a dedicated"),
+        ({"hw:cpu_policy": "shared", "hw:emulator_threads_policy": "isolate"}, "requires a dedicated CPU policy"),
+        ({"hw:cpu_policy": "dedicated", "hw:emulator_threads_policy": "own"}, "Invalid CPU emulator threads option"),
+        ({"resources:PCPU": "2", "hw:emulator_threads_policy": "isolate"}, "it must be 3"),
         ({"hw:cpu_policy": "mixed"}, "mixed"),
         ({"hw:cpu_policy": "dedicated", "hw:cpu_dedicated_mask": "0"}, "mixed"),
         ({"hw:numa_nodes": "0"}, "numa_nodes"),

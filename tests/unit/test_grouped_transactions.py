@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine import Connection, make_url
 
+from kilonova.database import inline
 from kilonova.database.inline import GroupedDatabase
 from kilonova.database.transactions import DatabaseSettings, fleeting
 from kilonova.model.errors import Conflict, Unavailable
@@ -74,6 +75,12 @@ async def test_a_group_is_bounded(database: Counting) -> None:
     await asyncio.gather(*(database.run(put, number) for number in range(200)))
     assert database.said == ["BEGIN IMMEDIATE", "COMMIT"] * 4
     assert await database.run(there) == list(range(200))
+
+
+async def test_what_takes_long_ends_the_group(database: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inline, "_LONGEST", -1.0)
+    assert await asyncio.gather(*(database.run(put, number) for number in range(4))) == [0, 1, 2, 3]
+    assert database.said == ["BEGIN IMMEDIATE", "COMMIT"] * 4
 
 
 async def test_an_error_undoes_its_own_only(database: Counting) -> None:

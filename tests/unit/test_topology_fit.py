@@ -14,10 +14,11 @@ from kilonova.model.topology.given import (
     given_twice,
     read_given,
     read_use,
+    taken_in,
     use_document,
     used_by,
 )
-from kilonova.model.topology.machine import Cell, Device, Pages, Topology
+from kilonova.model.topology.machine import Cell, Device, Pages, Topology, dedicated_in
 from kilonova.model.topology.request import CellRequest, DeviceRequest, TopologyRequest, read_request
 from tests.unit.topology_machines import ALIASES, GPU, NIC, gpu, machine, nic
 
@@ -114,6 +115,61 @@ def test_some_of_a_guests_processors_can_be_dedicated() -> None:
     request = asked(3, "hw:cpu_policy=mixed hw:cpu_dedicated_mask=^0-1")
     found = given_for(Topology(cells=[cell]), NOTHING, request)
     assert found.pins == {2: 2} and found.cells[0].shared == [0, 1]
+
+
+@pytest.mark.parametrize("policy", ["prefer", "require"])
+def test_an_isolated_emulator_has_a_processor_more(policy: str) -> None:
+    topology = machine(cells=1)
+    request = pinned(2, f"hw:emulator_threads_policy=isolate hw:cpu_thread_policy={policy}")
+    found = given_for(topology, NOTHING, request)
+    assert set(found.pins.values()) == {0, 1} and found.emulator == {2} and not found.emulator_shares
+    use = NOTHING.plus(found)
+    assert use.cell(0).taken == {0, 1, 2}
+    again = refused(topology, use, pinned(1, "hw:emulator_threads_policy=isolate"))
+    assert again.need == "2 dedicated processors of one cell (1 and one for the emulator)"
+    assert again.have == "1 on cell 0"
+    assert given_for(topology, use, pinned(1, "hw:emulator_threads_policy=share")).emulator_shares
+
+
+def test_all_of_a_cell_and_an_emulator_are_too_much() -> None:
+    missing = refused(machine(), NOTHING, pinned(4, "hw:emulator_threads_policy=isolate"))
+    assert missing.need == "5 dedicated processors of one cell (4 and one for the emulator)"
+    assert missing.have == "4 on cell 0; 4 on cell 1"
+
+
+def test_the_emulator_is_on_the_guests_first_cell() -> None:
+    request = pinned(6, "hw:numa_nodes=2 hw:emulator_threads_policy=isolate")
+    uneven = Topology(cells=[*machine(cells=1, cores=3, threads=1).cells, *_second(4)])
+    found = given_for(uneven, NOTHING, request)
+    assert [(cell.host_cell, len(cell.pins), len(cell.emulator)) for cell in found.cells] == [(1, 3, 1), (0, 3, 0)]
+    missing = refused(Topology(cells=[*machine(cells=1, cores=3, threads=1).cells, *_second(3)]), NOTHING, request)
+    assert missing.need == "4 dedicated processors of one cell (3 and one for the emulator)"
+
+
+def _second(processors: int) -> list[Cell]:
+    return [Cell(id=1, shared=[], dedicated=[*range(10, 10 + processors)], memory_mb=1024)]
+
+
+def test_an_emulator_does_not_break_into_a_core_without_need() -> None:
+    topology = machine(cells=1, cores=3)
+    found = given_for(topology, NOTHING, pinned(3, "hw:emulator_threads_policy=isolate"))
+    assert set(found.pins.values()) == {0, 1, 2} and found.emulator == {3}
+
+
+def test_with_isolated_threads_the_emulator_has_a_core_too() -> None:
+    specs = "hw:cpu_thread_policy=isolate hw:emulator_threads_policy=isolate"
+    found = given_for(machine(cells=1), NOTHING, pinned(1, specs))
+    assert found.pins == {0: 0} and found.emulator == {2} and found.cells[0].kept_free == [1, 3]
+    assert refused(machine(cells=1), NOTHING, pinned(2, specs)).need == (
+        "3 dedicated cores that are wholly free (2 and one for the emulator)"
+    )
+
+
+def test_an_emulator_may_be_all_that_a_first_cell_has_of_its_own() -> None:
+    cells = [Cell(id=at, shared=[3 * at], dedicated=[3 * at + 1, 3 * at + 2], memory_mb=1024) for at in (0, 1)]
+    specs = "hw:cpu_policy=mixed hw:cpu_dedicated_mask=1 hw:numa_nodes=2 hw:emulator_threads_policy=isolate"
+    found = given_for(Topology(cells=cells), NOTHING, asked(2, specs))
+    assert [(cell.shared, cell.pins, cell.emulator) for cell in found.cells] == [([0], [], [1]), ([], [(1, 4)], [])]
 
 
 def test_cells_as_the_flavor_draws_them() -> None:
@@ -226,8 +282,12 @@ def test_what_is_given_adds_up_and_is_kept() -> None:
     assert use == used_by([found]) and use != NOTHING
     assert given_twice([found]) == []
     assert given_twice([found, found]) == ["device 0000:01:00.0", "processor 0", "processor 1"]
+    isolated = given_for(topology, use, pinned(1, "hw:emulator_threads_policy=isolate"))
+    assert given_twice([found, isolated, isolated]) == ["processor 4", "processor 5"]
     assert read_given(msgspec.to_builtins(found)) == found
-    assert read_use(msgspec.json.decode(msgspec.json.encode(use_document(use)))) == use
+    text = msgspec.json.encode(use_document(use)).decode()
+    assert read_use(msgspec.json.decode(text)) == use and taken_in(text) == len(use.cell(0).taken) == 2
+    assert dedicated_in(msgspec.json.encode(topology).decode()) == 8 and dedicated_in(None) == taken_in(None) == 0
     assert use_document(NOTHING) is None and read_use(None) == NOTHING
 
 
@@ -266,6 +326,8 @@ def requests(draw: st.DrawFn) -> TopologyRequest:
     if policy != "shared":
         specs.append(f"hw:cpu_policy={policy}")
         specs.append(f"hw:cpu_thread_policy={draw(st.sampled_from(('prefer', 'isolate', 'require')))}")
+        if emulator := draw(st.sampled_from((None, "isolate", "share"))):
+            specs.append(f"hw:emulator_threads_policy={emulator}")
     vcpus = cells * each
     if policy == "mixed":
         if vcpus == 1:
@@ -307,8 +369,16 @@ def _takes(topology: Topology, cell: Cell, use: TopologyUse, one: CellRequest, r
         return False
     free = [cpu for cpu in cell.dedicated if cpu not in used.taken]
     return any(
-        _allowed(cell, set(some), set(free), request.threads) for some in combinations(free, len(one.dedicated))
+        _allowed(cell, set(some), set(free), request.threads)
+        and (not one.emulator or _allows_emulator(cell, set(some), free, request.threads))
+        for some in combinations(free, len(one.dedicated))
     )
+
+
+def _allows_emulator(cell: Cell, some: set[int], free: list[int], policy: str | None) -> bool:
+    """Any processor that is left will do, unless the guest's must have their cores alone: then one of another such core."""
+    more = [cpu for cpu in free if cpu not in some]
+    return any(policy != "isolate" or _allowed(cell, {*some, cpu}, set(free), policy) for cpu in more)
 
 
 def _allowed(cell: Cell, some: set[int], free: set[int], policy: str | None) -> bool:
@@ -342,9 +412,15 @@ def test_it_fits_exactly_if_there_is_any_way(topology: Topology, asking: list[tu
 
 
 def _is_what_was_asked(found: GivenTopology, request: TopologyRequest) -> bool:
-    cells = [(cell.shared, [guest for guest, _ in cell.pins], cell.memory_mb) for cell in found.cells]
-    placed = [(cell.shared, cell.dedicated, cell.memory_mb) for cell in request.cells]
-    return cells == placed and sorted(d.alias for d in found.devices) == sorted(d.alias for d in request.devices)
+    cells = [
+        (cell.shared, [guest for guest, _ in cell.pins], len(cell.emulator), cell.memory_mb) for cell in found.cells
+    ]
+    placed = [(cell.shared, cell.dedicated, cell.emulator, cell.memory_mb) for cell in request.cells]
+    return (
+        found.emulator_shares == request.emulator_shares
+        and cells == placed
+        and sorted(d.alias for d in found.devices) == sorted(d.alias for d in request.devices)
+    )
 
 
 def _within(topology: Topology, use: TopologyUse) -> None:

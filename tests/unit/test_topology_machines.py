@@ -94,6 +94,18 @@ def test_images_ask_as_flavors_do() -> None:
     assert by_image.dedicated == 4 and by_image.threads == "isolate"
 
 
+def test_where_the_emulator_is_to_run() -> None:
+    isolate, share = {"hw:emulator_threads_policy": "isolate"}, {"hw:emulator_threads_policy": "share"}
+    two = asked({"hw:cpu_policy": "dedicated", "hw:numa_nodes": "2", **isolate}, {})
+    assert two is not None and [cell.emulator for cell in two.cells] == [True, False]
+    assert two.dedicated == 4 and not two.emulator_shares
+    by_class = asked({"resources:PCPU": "5", **isolate}, {})
+    assert by_class is not None and by_class == asked({"hw:cpu_policy": "dedicated", **isolate}, {})
+    shares = asked({"hw:cpu_policy": "dedicated", **share}, {})
+    assert shares is not None and shares.emulator_shares and not shares.cells[0].emulator
+    assert asked(share, {}) is None
+
+
 def test_an_image_may_choose_what_the_flavor_leaves_open() -> None:
     narrowed = asked({"hw:mem_page_size": "any"}, {"hw_mem_page_size": "2MB"})
     assert narrowed is not None and narrowed.page_size == 2048
@@ -124,6 +136,11 @@ def test_an_image_may_choose_what_the_flavor_leaves_open() -> None:
         ({"hw:cpu_realtime": "true"}, {}),
         ({"hw:cpu_policy": "dedicated", "hw:cpu_realtime": "true"}, {}),
         ({"hw:emulator_threads_policy": "isolate"}, {}),
+        ({"hw:emulator_threads_policy": "isolate", "hw:cpu_policy": "shared"}, {}),
+        ({"hw:emulator_threads_policy": "isolate", "resources:VCPU": "4"}, {}),
+        ({"hw:emulator_threads_policy": "alone", "hw:cpu_policy": "dedicated"}, {}),
+        ({"hw:emulator_threads_policy": "isolate", "resources:PCPU": "4"}, {}),
+        ({"hw:emulator_threads_policy": "share", "resources:PCPU": "5"}, {}),
         ({"hw:cpu_max_sockets": "2"}, {"hw_cpu_max_sockets": "4"}),
         ({"hw:cpu_max_cores": "2"}, {"hw_cpu_cores": "4"}),
         ({"hw:cpu_sockets": "many"}, {}),

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from kilonova.database.tables import aggregate_hosts as members
 from kilonova.database.tables import aggregates, hosts
 from kilonova.model.errors import Conflict
-from kilonova.model.inventory import AGGREGATE_RATIO, HOST_CLASSES, capacity, in_force
+from kilonova.model.inventory import AGGREGATE_RATIO, HOST_CLASSES, capacity, in_force, total
 
 KEYS = {"cpu_allocation_ratio": "VCPU", "ram_allocation_ratio": "MEMORY_MB", "disk_allocation_ratio": "DISK_GB"}
 """The keys of metadata, and whose ratio they are."""
@@ -60,8 +60,8 @@ def _renew(connection: Connection, row: sa.Row[Any], now: int) -> None:
 
 
 def _capacity(row: sa.Row[Any], name: str, column: str, terms: Mapping[str, float]) -> int:
-    reserved, ratio = in_force(column, row._mapping, terms)  # type: ignore[arg-type]
-    most = max(capacity(row._mapping[column], reserved, ratio), 0)
+    values = row._asdict()
+    most = max(capacity(total(column, values), *in_force(column, values, terms)), 0)
     used = row._mapping[f"{column}_used"]
     if most < used:
         raise Conflict(

@@ -1,6 +1,6 @@
 """The ledger's claims as Placement's allocations: a server is the consumer, on two hosts while it moves."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,8 +9,9 @@ from sqlalchemy.engine import Connection
 from kilonova.database import ledger
 from kilonova.database.tables import allocations, hosts, servers
 from kilonova.model.errors import Conflict
-from kilonova.model.inventory import HOST_CLASSES
+from kilonova.model.inventory import DEDICATED, HOST_CLASSES
 from kilonova.model.provider import Consumer
+from kilonova.model.topology.given import read_given
 
 _a, _h, _s = allocations.c, hosts.c, servers.c
 _CLAIMS = (
@@ -22,6 +23,7 @@ _CLAIMS = (
         _h.uuid,
         *(_a[column] for column in HOST_CLASSES.values()),
         _a.custom,
+        _a.topology,
     )
     .join(hosts, _h.host == _a.host)
     .outerjoin(servers, _s.id == _a.server_id)
@@ -51,9 +53,16 @@ def _consumers(rows: Iterable[sa.Row[Any]]) -> list[Consumer]:
         for name, column in HOST_CLASSES.items():
             if row._mapping[column]:
                 claim[name] = claim.get(name, 0) + row._mapping[column]
-        for name, amount in (row.custom or {}).items():
+        for name, amount in _beside(row.topology, row.custom):
             claim[name] = claim.get(name, 0) + amount
     return [Consumer(id=server_id, **values) for server_id, values in found.items()]
+
+
+def _beside(topology: Mapping[str, Any] | None, custom: Mapping[str, int] | None) -> Iterator[tuple[str, int]]:
+    """What a claim has that stands in no column of its own: processors for itself, and what operators added to hosts."""
+    if topology is not None and (processors := len(read_given(topology).taken)):
+        yield DEDICATED, processors
+    yield from (custom or {}).items()
 
 
 def repair(connection: Connection, server_id: str) -> bool:
@@ -78,7 +87,8 @@ def usage(connection: Connection, project_id: str, user_id: str | None) -> tuple
     query = sa.select(sa.func.count(sa.distinct(_a.server_id)).label("consumers"), *sums).where(of_project)
     row = connection.execute(query).one()
     used = {name: int(row._mapping[column]) for name, column in HOST_CLASSES.items()}
-    for custom in connection.execute(sa.select(_a.custom).where(of_project, _a.custom.is_not(None))).scalars():
-        for name, amount in custom.items():
+    beside = sa.or_(_a.custom.is_not(None), _a.topology.is_not(None))
+    for claim in connection.execute(sa.select(_a.custom, _a.topology).where(of_project, beside)):
+        for name, amount in _beside(claim.topology, claim.custom):
             used[name] = used.get(name, 0) + amount
     return {name: amount for name, amount in used.items() if amount}, int(row.consumers)

@@ -1,4 +1,5 @@
-"""What hosts offer: cores, memory and disk as ``hosts`` has them; the rest as operators wrote it in ``host_inventories``."""
+"""What hosts offer: cores, memory and disk as ``hosts`` has them, dedicated processors as its topology does; the rest as
+operators wrote it in ``host_inventories``."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, cast
@@ -8,14 +9,22 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kilonova.database.tables import host_inventories, hosts
+from kilonova.database.types import LongText
 from kilonova.model.errors import Conflict
-from kilonova.model.inventory import AGGREGATE_RATIO, HOST_CLASSES, Inventory, capacity, in_force
+from kilonova.model.inventory import AGGREGATE_RATIO, DEDICATED, HOST_CLASSES, Inventory, capacity, in_force, total
+from kilonova.model.topology.given import taken_in
+from kilonova.model.topology.machine import dedicated_in
 
 IN_USE = "placement.inventory.inuse"
 _i, _h = host_inventories.c, hosts.c
 _COLUMNS = [host_inventories.c[field] for field in Inventory.__struct_fields__]
 _PARTS = ("", "_reserved", "_ratio", "_capacity", "_used")
+DEDICATED_COLUMNS = [
+    sa.type_coerce(_h.topology, LongText).label("topology_text"),
+    sa.type_coerce(_h.topology_used, LongText).label("topology_used_text"),
+]
 OWN_COLUMNS = [
+    *DEDICATED_COLUMNS,
     _h.inventory_terms,
     *(hosts.c[f"{column}{part}"] for column in HOST_CLASSES.values() for part in _PARTS),
 ]
@@ -26,19 +35,30 @@ def own(row: sa.Row[Any]) -> dict[str, Inventory]:
     values = cast("Mapping[str, Any]", row._mapping)
     found = {}
     for name, column in HOST_CLASSES.items():
-        if values[column] <= 0:
+        there = total(column, values)
+        if there <= 0:
             continue
         reserved, ratio = in_force(column, values, row.inventory_terms.get(name, {}))
         most = values[f"{column}_capacity"]
         found[name] = Inventory(
-            total=values[column],
-            reserved=min(reserved, values[column]),
+            total=there,
+            reserved=min(reserved, there),
             max_unit=max(most, 1),
             allocation_ratio=ratio,
             capacity=most,
             used=values[f"{column}_used"],
         )
+    if (own_processors := dedicated(row)) is not None:
+        found[DEDICATED] = own_processors
     return found
+
+
+def dedicated(row: sa.Row[Any]) -> Inventory | None:
+    """Of a row with ``DEDICATED_COLUMNS``: the processors that are given to one server each; None if there are none."""
+    there = dedicated_in(row.topology_text)
+    if not there:
+        return None
+    return Inventory(total=there, max_unit=there, capacity=there, used=taken_in(row.topology_used_text))
 
 
 def added(connection: Connection, names: Collection[str]) -> dict[str, dict[str, Inventory]]:
@@ -84,7 +104,7 @@ def set_terms(connection: Connection, host: str, name: str, wanted: Mapping[str,
     said = dict(zip(("reserved", "allocation_ratio"), in_force(column, values, of_aggregates), strict=True))
     terms = of_aggregates | {field: value for field, value in wanted.items() if value != said[field]}
     reserved, ratio = in_force(column, values, terms)
-    most = capacity(values[column], reserved, ratio)
+    most = capacity(total(column, values), reserved, ratio)
     _check_room(name, most, values[f"{column}_used"])
     changed = {**row.inventory_terms, name: terms}
     connection.execute(

@@ -24,7 +24,10 @@ from kilonova.database.transactions import DatabaseSettings, P, T, Transaction, 
 from kilonova.model.errors import Unavailable
 
 _MOST_TOGETHER = 64
-"""Transactions of one commit: as much as may pass before the event loop sees to others."""
+"""Transactions of one commit."""
+
+_LONGEST = 0.01
+"""Seconds after which a group takes in no more, so that the event loop sees to others."""
 
 _PAGES_OF_LOG = 4000
 """Pages of 4 KiB after which the write-ahead log is carried over; each time costs several waits for the disk."""
@@ -129,28 +132,36 @@ class GroupedDatabase(InlineDatabase):
         return await answer
 
     def _settle(self) -> None:
-        asked, self._waiting = self._waiting[:_MOST_TOGETHER], self._waiting[_MOST_TOGETHER:]
-        if self._waiting and self._loop is not None:
-            self._loop.call_soon(self._settle)
-        asked = [one for one in asked if not one.answer.done()]  # a caller that was cancelled has asked for nothing
+        waiting = [one for one in self._waiting if not one.answer.done()]  # who was cancelled has asked for nothing
+        asked, self._waiting = waiting[:_MOST_TOGETHER], waiting[_MOST_TOGETHER:]
         if not asked:
             return
-        outcomes: list[tuple[Any, BaseException | None]] | None = None
+        outcomes: list[tuple[Any, BaseException | None]] = []
         try:
             self._be_durable(not all(one.fleeting for one in asked))
             if len(asked) > 1:
                 outcomes = self._together(asked)
         except OperationalError:
-            outcomes = None  # the file, not one of them: then each finds out by itself
-        if outcomes is None:
+            outcomes = []  # the file, not one of them: then each finds out by itself
+        if not outcomes:
             outcomes = [self._outcome(partial(self._alone, one.work)) for one in asked]
-        for one, (value, error) in zip(asked, outcomes, strict=True):
+        self._waiting = asked[len(outcomes) :] + self._waiting
+        if self._waiting and self._loop is not None:
+            self._loop.call_soon(self._settle)
+        for one, (value, error) in zip(asked, outcomes, strict=False):
             one.tell(value, error)
 
     def _together(self, asked: list[_Asked]) -> list[tuple[Any, BaseException | None]]:
-        connection = self._connected()
+        """The outcomes of as many as there is time for; at least of the first."""
+        outcomes: list[tuple[Any, BaseException | None]] = []
+        connection, clock = self._connected(), asked[0].answer.get_loop().time
+        began = clock()
         with connection.begin():
-            return [self._outcome(partial(connection.apart, one.work), OperationalError) for one in asked]
+            for one in asked:
+                outcomes.append(self._outcome(partial(connection.apart, one.work), OperationalError))
+                if clock() - began > _LONGEST:
+                    break
+        return outcomes
 
     @staticmethod
     def _outcome(work: Callable[[], Any], *fatal: type[Exception]) -> tuple[Any, BaseException | None]:

@@ -12,7 +12,7 @@ from kilonova.database.tables import hosts, services
 from kilonova.database.types import Json
 from kilonova.model.errors import NotFound
 from kilonova.model.host import Host, Service
-from kilonova.model.inventory import HOST_CLASSES, capacity, in_force
+from kilonova.model.inventory import HOST_CLASSES, capacity, in_force, total
 
 _SERVICE_COLUMNS = [column for column in services.columns if column.name not in ("incarnation", "metrics")]
 _SERVICES = sa.select(*_SERVICE_COLUMNS).order_by(services.c.id)
@@ -221,7 +221,7 @@ def _describe_again(connection: Connection, host: str, found: sa.Row[Any], value
     for name, column in HOST_CLASSES.items():
         terms = found.inventory_terms.get(name)
         if terms:
-            reserved, ratio = in_force(column, {**found._mapping, **values}, terms)
-            values[f"{column}_capacity"] = max(capacity(values[column], reserved, ratio), 0)
+            now = {**found._mapping, **values}
+            values[f"{column}_capacity"] = max(capacity(total(column, now), *in_force(column, now, terms)), 0)
     changed = any(values[column] != found._mapping[column] for column in _INVENTORY if column in values)
     connection.execute(_DESCRIBE_ANEW if changed else _DESCRIBE, {"of_host": host, **values})

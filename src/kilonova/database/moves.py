@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Connection
 
-from kilonova.database import ledger, membership, server_migrations, servers
+from kilonova.database import console_tokens, ledger, membership, server_migrations, servers, user_quotas
 from kilonova.database.outgoing import quota_of
 from kilonova.messaging.contract import MoveProgress
 from kilonova.model.action import Action
@@ -52,6 +52,7 @@ def charge_both(
     more = {resource: both[resource] - old[resource] for resource in old if both[resource] > old[resource]}
     if more:
         ledger.use_quota(connection, server.project_id, more, defaults)
+        user_quotas.check(connection, server.project_id, server.user_id, more)
     servers.update(connection, server.id, charged=both)
 
 
@@ -96,6 +97,7 @@ def stage(connection: Connection, action: Action, status: MigrationStatus, now: 
 def switched(connection: Connection, action: Action) -> dict[str, Any]:
     """The server is on the destination now, and its claim there is its own."""
     ledger.change_places(connection, action.server_id, action.id)
+    console_tokens.forget_server(connection, action.server_id)
     return {"host": action.work["destination"], "availability_zone": action.work["zone"]}
 
 
@@ -151,6 +153,7 @@ def went_back(connection: Connection, action: Action) -> dict[str, Any]:
     server = _server(connection, action)
     before = server.resized_from or {}
     ledger.change_places(connection, server.id, action.work["move"])
+    console_tokens.forget_server(connection, server.id)
     return {
         "host": before["host"],
         "availability_zone": before["zone"],

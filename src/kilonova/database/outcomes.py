@@ -64,6 +64,7 @@ def _created(connection: Connection, action: Action, now: int) -> dict[str, Any]
 def _on_no_host(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     """What was claimed is given back, and the server is on no host."""
     ledger.give_back(connection, action.server_id)
+    console_tokens.forget_server(connection, action.server_id)
     return {"host": None}
 
 

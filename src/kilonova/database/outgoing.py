@@ -18,7 +18,7 @@ from kilonova.messaging.contract import (
 from kilonova.model.action import Action, Performer, host_of_step
 from kilonova.model.context import RequestContext
 from kilonova.model.guest import GuestSpec, InjectedFile, Nic
-from kilonova.model.inventory import HOST_CLASSES
+from kilonova.model.inventory import REPORTED_CLASSES
 from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.kinds.create import CREATE, SCHEDULE
 from kilonova.model.placement import REQUESTED_HOST
@@ -26,8 +26,6 @@ from kilonova.model.resource_request import requested_resources
 from kilonova.model.server import Server
 from kilonova.model.topology.given import GivenTopology
 from kilonova.model.topology.request import of_flavor
-
-_NOT_CUSTOM = (*HOST_CLASSES, "PCPU")  # dedicated processors are the topology's
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +85,7 @@ def need_of(flavor: dict[str, Any]) -> Need:
         vcpus=asked.get("VCPU", flavor["vcpus"] - (0 if topology is None else topology.dedicated)),
         memory_mb=asked.get("MEMORY_MB", flavor["memory_mb"]),
         disk_gb=asked.get("DISK_GB", flavor["disk_gb"] + flavor.get("ephemeral_gb", 0) + swap_gb),
-        custom={name: amount for name, amount in asked.items() if amount and name not in _NOT_CUSTOM},
+        custom={name: amount for name, amount in asked.items() if amount and name not in REPORTED_CLASSES},
     )
 
 

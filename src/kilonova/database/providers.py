@@ -1,7 +1,8 @@
 """Compute hosts as Placement's resource providers: views on ``hosts`` and what belongs to them, with nothing of their own.
 
-Filters run in the database, but for traits that may follow from a host's capabilities, which stand in no table: so hosts are read
-in batches, each a transaction of its own, until as many suit as were asked for.
+Filters run in the database, but for traits that may follow from a host's capabilities, which stand in no table, and for
+dedicated processors, which stand in a document: so hosts are read in batches, each a transaction of its own, until as many suit
+as were asked for.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from kilonova.database import host_inventories, traits
 from kilonova.database.tables import aggregate_hosts, aggregates, host_traits, hosts
 from kilonova.database.tables import host_inventories as added
 from kilonova.model.errors import Conflict, NotFound
-from kilonova.model.inventory import HOST_CLASSES, MOST
+from kilonova.model.inventory import DEDICATED, HOST_CLASSES, MOST
 from kilonova.model.provider import Group, Provider
 from kilonova.model.traits import CUSTOM
 
@@ -86,11 +87,18 @@ def batch(
 
     ``bare`` ones come without their inventories.
     """
-    query: sa.Select[Any] = (_NAMES if bare else _PROVIDERS).where(*_conditions(groups, uuid, name))
+    pinned = min(sum(group.resources.get(DEDICATED, 0) for group in groups), MOST)
+    columns = _NAMES.add_columns(*host_inventories.DEDICATED_COLUMNS) if bare and pinned else _NAMES
+    query: sa.Select[Any] = (columns if bare else _PROVIDERS).where(*_conditions(groups, uuid, name))
     rows = connection.execute(query.where(_h.id > after).order_by(_h.id).limit(size)).all()
     picky = [group for group in groups if group.names_traits]
     of = traits.traits_of_hosts(connection, [row.host for row in rows]) if rows and (with_traits or picky) else {}
-    suiting = [row for row in rows if all(group.suits(of.get(row.host, frozenset())) for group in picky)]
+    suiting = [
+        row
+        for row in rows
+        if (not pinned or _has_processors(row, pinned))
+        and all(group.suits(of.get(row.host, frozenset())) for group in picky)
+    ]
     return list(_providers(connection, suiting, of, bare=bare)), rows[-1].id if len(rows) == size else None
 
 
@@ -136,8 +144,15 @@ def _said(some: Iterable[str]) -> sa.ColumnElement[bool]:
     return sa.select(_t.host).where(_t.host == _h.host, _t.trait.in_(sorted(some))).exists()
 
 
+def _has_processors(row: sa.Row[Any], amount: int) -> bool:
+    there = host_inventories.dedicated(row)
+    return there is not None and there.fits(amount)
+
+
 def _has_room(resource_class: str, portions: list[int]) -> sa.ColumnElement[bool]:
     """The comparison a claim makes: each portion may be one, and all of them together fit."""
+    if resource_class == DEDICATED:  # how many they are is in the document
+        return _h.topology.is_not(None)
     amount = min(sum(portions), MOST)
     if resource_class in HOST_CLASSES:
         column = HOST_CLASSES[resource_class]

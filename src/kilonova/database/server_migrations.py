@@ -28,6 +28,15 @@ _ABANDON = (
     .where(_m.server_id == sa.bindparam("of_server"), _m.status.not_in([str(end) for end in ENDS]))
     .values(status=str(MigrationStatus.ERROR), updated_at=sa.bindparam("now"))
 )
+_EVACUATED_FROM = (
+    sa.select(_m.id)
+    .where(
+        _m.source_compute == sa.bindparam("of_host"),
+        _m.migration_type == str(MigrationType.EVACUATION),
+        _m.status == str(MigrationStatus.DONE),
+    )
+    .limit(1)
+)
 _LEFT_BEHIND = (
     table.update()
     .where(
@@ -119,6 +128,11 @@ def abandon(connection: Connection, server_id: str, now: int) -> None:
 def left_behind(connection: Connection, host: str, guests: Sequence[str], now: int) -> None:
     """Evacuations from a host that is back are complete once it has none of their guests any more."""
     connection.execute(_LEFT_BEHIND, {"of_host": host, "guests": list(guests), "now": now})
+
+
+def evacuated_from(connection: Connection, host: str) -> bool:
+    """Whether a host has guests of servers that were evacuated from it, as far as anybody knows: it was not back since."""
+    return connection.execute(_EVACUATED_FROM, {"of_host": host}).first() is not None
 
 
 def latest(connection: Connection, server_id: str, *within: MigrationStatus) -> Migration | None:

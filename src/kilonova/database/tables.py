@@ -216,7 +216,8 @@ hosts = _table(
     sa.Column("memory_mb", sa.Integer, nullable=False),
     sa.Column("disk_gb", sa.Integer, nullable=False),
     sa.Column("free_disk_gb", sa.Integer, nullable=False),
-    # What the host itself keeps back and multiplies by, and what an operator wants of that to be otherwise, by class.
+    # What the host itself keeps back and multiplies by, and what an operator wants of that to be otherwise, by class. Of its
+    # processors it keeps back those that are not shared: they are no VCPU, whatever an operator wants.
     sa.Column("vcpus_reserved", sa.Integer, nullable=False, default=0),
     sa.Column("memory_mb_reserved", sa.Integer, nullable=False, default=0),
     sa.Column("disk_gb_reserved", sa.Integer, nullable=False, default=0),

@@ -37,7 +37,9 @@ _COUNT = (
     )
 )
 _DESCRIBE = (
-    hosts.update().where(_h.host == sa.bindparam("on_host")).values(topology=sa.bindparam("reported", type_=Json()))
+    hosts.update()
+    .where(_h.host == sa.bindparam("on_host"))
+    .values(topology=sa.bindparam("reported", type_=Json()), generation=_h.generation + 1)
 )
 _OF_SERVER = sa.select(_l.consumer, _l.topology).where(
     _l.server_id == sa.bindparam("of_server"), _l.host == sa.bindparam("on_host")

@@ -88,10 +88,6 @@ class Stale(KilonovaError):
     status = 409
 
 
-class NoValidHost(KilonovaError):
-    """No host can take the server; the message says why, the details say it for each host."""
-
-
 class HostFault(KilonovaError):
     """The hypervisor or its machine failed at a step. ``retry`` says whether another host may succeed."""
 

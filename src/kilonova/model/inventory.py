@@ -1,6 +1,7 @@
 """What a host offers, in Placement's words: inventories of resource classes, and how much of them can be claimed."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -8,7 +9,13 @@ MOST = 2_147_483_647
 """The largest amount of anything."""
 
 HOST_CLASSES = {"VCPU": "vcpus", "MEMORY_MB": "memory_mb", "DISK_GB": "disk_gb"}
-"""What every host has by itself, and how its columns begin: cores, MiB, GiB."""
+"""What every host has by itself, and how its columns begin: cores that servers share, MiB, GiB."""
+
+DEDICATED = "PCPU"
+"""The processors of a host that are given to one server each; what it has and has given stands in its topology."""
+
+REPORTED_CLASSES = (*HOST_CLASSES, DEDICATED)
+"""What is as the host reports it."""
 
 AGGREGATE_RATIO = "aggregate_ratio"
 """Among an operator's terms: the allocation ratio that the host's aggregates have."""
@@ -26,7 +33,7 @@ STANDARD_CLASSES = (
     "VGPU_DISPLAY_HEAD",
     "NET_BW_EGR_KILOBIT_PER_SEC",
     "NET_BW_IGR_KILOBIT_PER_SEC",
-    "PCPU",
+    DEDICATED,
     "MEM_ENCRYPTION_CONTEXT",
     "FPGA",
     "PGPU",
@@ -60,10 +67,14 @@ def capacity(total: int, reserved: int, ratio: float) -> int:
     return int(min((total - reserved) * ratio, float(MOST)))
 
 
-def in_force(column: str, values: Mapping[str, object], terms: Mapping[str, float]) -> tuple[int, float]:
-    """(reserved, ratio) of a class of the host's own: as the host says, unless an operator wants it otherwise, for an
-    aggregate of the host or for the very host."""
-    reserved = terms.get("reserved", values.get(f"{column}_reserved", 0))
+def total(column: str, values: Mapping[str, Any]) -> int:
+    """What a host has of a class of its own; processors that it keeps back from sharing are no ``VCPU``."""
+    return int(values[column]) - (int(values["vcpus_reserved"]) if column == "vcpus" else 0)
+
+
+def in_force(column: str, values: Mapping[str, Any], terms: Mapping[str, float]) -> tuple[int, float]:
+    """(reserved of the ``total``, ratio) of a class of the host's own: as the host says, unless an operator wants it otherwise,
+    for an aggregate of the host or for the very host."""
+    reserved = terms.get("reserved", 0 if column == "vcpus" else values.get(f"{column}_reserved", 0))
     ratio = terms.get("allocation_ratio", terms.get(AGGREGATE_RATIO, values.get(f"{column}_ratio", 1.0)))
-    assert isinstance(reserved, int | float) and isinstance(ratio, int | float)
     return int(reserved), float(ratio)

@@ -1,7 +1,7 @@
 """Inventories: what hosts have by themselves, of which an operator sets terms, and what operators add.
 
 Of VCPU, MEMORY_MB and DISK_GB the host says the total; ``reserved`` and ``allocation_ratio`` can be set and count for the next
-claim. Reference: Placement API, "Resource provider inventories".
+claim. Of PCPU it says everything. Reference: Placement API, "Resource provider inventories".
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.database import host_inventories, providers, resource_classes
 from kilonova.model.errors import Conflict, Invalid, NotFound
-from kilonova.model.inventory import HOST_CLASSES, MOST, Inventory, capacity
+from kilonova.model.inventory import HOST_CLASSES, MOST, REPORTED_CLASSES, Inventory, capacity
 from kilonova.model.provider import Provider
 from kilonova.placement import schemas
 from kilonova.placement.answers import answered
@@ -149,7 +149,7 @@ def _changed(connection: Connection, provider: Provider, now: int) -> Provider:
 
 
 def _remove(connection: Connection, provider: Provider, name: str) -> None:
-    if name in HOST_CLASSES:
+    if name in REPORTED_CLASSES:
         raise Conflict(
             f"Inventory of {name} is what the host reports and cannot be taken away; write it along with the others "
             "(openstack resource provider inventory set --amend).",
@@ -159,8 +159,10 @@ def _remove(connection: Connection, provider: Provider, name: str) -> None:
 
 
 def _put(connection: Connection, provider: Provider, name: str, given: Given, version: int, now: int) -> None:
-    if name in HOST_CLASSES:
-        _set_terms(connection, provider, name, given, version)
+    if name in REPORTED_CLASSES:
+        current = _reported(provider, name, given)
+        if name in HOST_CLASSES:
+            _set_terms(connection, provider, name, current, given, version)
         return
     if not resource_classes.exists(connection, name, keep=True):
         raise Invalid(f"Unknown resource class in inventory for resource provider {provider.uuid}: {name[:255]}.")
@@ -179,17 +181,28 @@ def _check_capacity(provider: Provider, name: str, most: int, version: int) -> N
         )
 
 
-def _set_terms(connection: Connection, provider: Provider, name: str, given: Given, version: int) -> None:
+def _reported(provider: Provider, name: str, given: Given) -> Inventory:
+    """What the host says of one of its own classes. Raises ``Conflict`` for other values of what it alone says."""
     current = provider.inventories.get(name)
     if current is None:
         raise Conflict(f"The host reports that it has no {name}.")
-    for field in ("total", "min_unit", "max_unit", "step_size"):
-        same = {getattr(current, field), MOST} if field == "max_unit" else {getattr(current, field)}
-        if field in given and given[field] not in same:
-            raise Conflict(
-                f"The {field} of {name} is what the host reports: {getattr(current, field)}. Only reserved and "
-                "allocation_ratio can be set."
-            )
+    settable = _TERMS if name in HOST_CLASSES else ()
+    may = (
+        f"Only {' and '.join(settable)} can be set."
+        if settable
+        else "Its compute.cpu_dedicated_set says which they are."
+    )
+    for field in _SHOWN:
+        value = getattr(current, field)
+        same = {value, MOST} if field == "max_unit" else {value}
+        if field in given and field not in settable and given[field] not in same:
+            raise Conflict(f"The {field} of {name} is what the host reports: {value}. {may}")
+    return current
+
+
+def _set_terms(
+    connection: Connection, provider: Provider, name: str, current: Inventory, given: Given, version: int
+) -> None:
     terms = {field: given[field] for field in _TERMS if field in given}
     reserved, ratio = terms.get("reserved", current.reserved), terms.get("allocation_ratio", current.allocation_ratio)
     _check_capacity(provider, name, capacity(current.total, reserved, ratio), version)

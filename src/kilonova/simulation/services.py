@@ -69,7 +69,8 @@ def fill(connection: Connection) -> None:
     seed_flavors(connection, EPOCH)
     insert_flavor(connection, Flavor(id=DOUBLE, name="double", vcpus=2, memory_mb=1024, disk_gb=2), EPOCH)
     specs = {"hw:cpu_policy": "dedicated"}
-    for name, more in ((PINNED, {}), (DEVICE, {"pci_passthrough:alias": "card:1"})):
+    with_device = {"pci_passthrough:alias": "card:1", "hw:emulator_threads_policy": "isolate"}
+    for name, more in ((PINNED, {}), (DEVICE, with_device)):
         made = Flavor(id=name, name=name, vcpus=1, memory_mb=512, disk_gb=1, extra_specs={**specs, **more})
         insert_flavor(connection, made, EPOCH)
     bootstrap_networks(connection, NetworkSettings(), "p0", EPOCH)

@@ -1,5 +1,6 @@
 """What a DELETE means while servers can be restored, and ``restore`` and ``forceDelete``."""
 
+import structlog
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
@@ -17,6 +18,8 @@ from kilonova.model.server import Server, TaskState, VmState
 from kilonova.web.call import Call, Reply
 from kilonova.web.routes import Route
 
+log = structlog.get_logger()
+
 
 async def delete(cloud: Deployment, call: Call) -> None:
     """Delete the server, or only put it away if the configuration says so and there is something to come back to."""
@@ -28,17 +31,36 @@ async def delete(cloud: Deployment, call: Call) -> None:
                 raise Conflict(f"Instance {server.id} is locked")
             return
         if restorable:
-            await submit(cloud, call, server_id, SOFT_DELETE, TaskState.SOFT_DELETING)
-            return
+            try:
+                await submit(cloud, call, server_id, SOFT_DELETE, TaskState.SOFT_DELETING, plan=_plan_to_put_away)
+            except _Torn:
+                log.info("deleted at once: there is nothing to come back to any more", server=server_id)
+            else:
+                return
     await submit(cloud, call, server_id, DELETE, TaskState.DELETING)
+
+
+class _Torn(Exception):
+    """Since we looked, something has begun that leaves nothing to restore when it is ended: a build or a move."""
 
 
 def _look(connection: Connection, call: Call, server_id: str) -> tuple[Server, bool]:
     server = find(connection, call, server_id)
+    return server, _is_restorable(connection, server)
+
+
+def _is_restorable(connection: Connection, server: Server) -> bool:
     running = actions.find(connection, server.action_id) if server.action_id is not None else None
     kind = KINDS[running.kind] if running is not None else None
     launched = server.launched_at is not None and server.host is not None
-    return server, launched and can_be_put_away(server.vm_state, kind)
+    return launched and can_be_put_away(server.vm_state, kind)
+
+
+def _plan_to_put_away(connection: Connection, server: Server) -> Intent:
+    # Two deletes at once: the second finds the server put away, which is as good.
+    if server.vm_state != VmState.SOFT_DELETED and not _is_restorable(connection, server):
+        raise _Torn
+    return Intent()
 
 
 async def restore(cloud: Deployment, call: Call) -> Reply:

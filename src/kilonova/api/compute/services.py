@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.inputs import BOOLEAN, HOSTNAME, as_bool, document, queries
-from kilonova.database import host_servers, membership
+from kilonova.database import host_servers, membership, server_migrations
 from kilonova.model.errors import Conflict, Invalid, NotFound
 from kilonova.model.host import Service
 from kilonova.web.call import Call, Reply
@@ -59,8 +59,17 @@ def _change(connection: Connection, service_id: str, values: dict[str, Any]) -> 
     service = membership.get_service(connection, service_id)
     if service.binary != _COMPUTE:
         raise Invalid(f"Updating a {service.binary} service is not supported. Only nova-compute services can be.")
-    membership.update_service(connection, service.id, **values)
+    _update(connection, service, values)
     return membership.get_service(connection, service_id)
+
+
+def _update(connection: Connection, service: Service, values: dict[str, Any]) -> None:
+    if values.get("forced_down") is False and server_migrations.evacuated_from(connection, service.host):
+        raise Invalid(
+            f"Host {service.host} cannot be forced up: servers were evacuated from it, and its nova-compute has not said since "
+            "that it has none of their guests. Start it, wait until the evacuations are 'completed', and ask again."
+        )
+    membership.update_service(connection, service.id, **values)
 
 
 async def update_by_word(cloud: Deployment, call: Call) -> Reply:
@@ -94,7 +103,7 @@ def _change_named(connection: Connection, binary: str, host: str, values: dict[s
     service = membership.find_service(connection, binary, host)
     if service is None:
         raise NotFound(f"Could not find binary {binary} on host {host}.")
-    membership.update_service(connection, service.id, **values)
+    _update(connection, service, values)
 
 
 async def delete(cloud: Deployment, call: Call) -> Reply:

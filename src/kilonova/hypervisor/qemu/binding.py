@@ -1,4 +1,4 @@
-"""Binds a guest's threads to the processors they may run on: those that it was given, and the shared ones for all else of it."""
+"""Binds a guest's threads to the processors they may run on: its own processors' and its emulator's."""
 
 import contextlib
 import os
@@ -8,6 +8,7 @@ from typing import Any
 
 from kilonova.model.errors import HostFault
 from kilonova.model.guest import GuestSpec
+from kilonova.model.topology.given import GivenTopology
 
 
 def require_possible(spec: GuestSpec) -> None:
@@ -25,19 +26,34 @@ def bind(pid: int, cpus: Sequence[Mapping[str, Any]], spec: GuestSpec, shared: f
 
     Threads that begin later run where the one that begins them may. Raises ``HostFault``.
     """
-    pins = {} if spec.topology is None else spec.topology.pins
-    rest = shared or frozenset(pins.values())
+    given = spec.topology or GivenTopology()
+    pins, emulator = given.pins, emulator_cpus(given, shared)
     try:
-        if shared is not None and rest:
+        if emulator:
             for task in Path(f"/proc/{pid}/task").iterdir():
                 with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
-                    os.sched_setaffinity(int(task.name), rest)
+                    os.sched_setaffinity(int(task.name), emulator)
         for cpu in cpus:
-            if cpu["cpu-index"] in pins:
-                os.sched_setaffinity(cpu["thread-id"], {pins[cpu["cpu-index"]]})
+            where = {pins[cpu["cpu-index"]]} if cpu["cpu-index"] in pins else shared
+            if where:
+                os.sched_setaffinity(cpu["thread-id"], where)
     except OSError as error:
         raise HostFault(
             f"server {spec.server_id} cannot be bound to its processors ({error.strerror}); "
             "are those of compute.cpu_dedicated_set there?",
             details=str(error),
         ) from error
+
+
+def emulator_cpus(given: GivenTopology, shared: frozenset[int] | None) -> frozenset[int]:
+    """Where everything of a guest runs that is none of its processors; empty: anywhere.
+
+    On what was given to it alone; or on the shared ones, if that was asked for; else wherever its processors run.
+    """
+    if given.emulator:
+        return given.emulator
+    own, rest = frozenset(given.pins.values()), shared or frozenset()
+    if given.emulator_shares and rest:
+        return rest
+    floats = not own or any(cell.shared for cell in given.cells)
+    return own | rest if floats else own

@@ -11,15 +11,18 @@ from kilonova.model.topology.machine import cpu_set
 
 POLICIES = ("dedicated", "shared", "mixed")
 THREAD_POLICIES = ("prefer", "isolate", "require")
+EMULATOR_POLICIES = ("isolate", "share")
 _TRUE = {"1", "t", "true", "on", "y", "yes"}
 _THREADS_TRAIT = "HW_CPU_HYPERTHREADING"
 
 
 class CpuWishes(msgspec.Struct, frozen=True, kw_only=True):
-    """``dedicated``: by the guest's numbers. ``threads``: a policy, None for none. ``guest_threads``: of each of its cores."""
+    """``dedicated``: by the guest's numbers. ``threads``, ``emulator``: policies, None for none. ``guest_threads``: of each of
+    its cores."""
 
     dedicated: frozenset[int]
     threads: str | None
+    emulator: str | None
     guest_threads: int
 
 
@@ -27,7 +30,8 @@ def cpu_wishes(vcpus: int, extra_specs: Mapping[str, str], properties: Mapping[s
     """What flavor and image say together. Raises ``Invalid`` where they contradict each other or themselves."""
     policy = _policy(extra_specs, properties)
     threads = _thread_policy(extra_specs, properties)
-    policy = _explicit_resources(vcpus, policy, extra_specs)
+    emulator = _emulator_policy(extra_specs)
+    policy = _explicit_resources(vcpus, policy, emulator, extra_specs)
     threads = _threads_trait(threads, extra_specs, properties)
     mask = _mask(vcpus, extra_specs)
     realtime = _realtime(vcpus, extra_specs, properties)
@@ -35,7 +39,7 @@ def cpu_wishes(vcpus: int, extra_specs: Mapping[str, str], properties: Mapping[s
     if policy in (None, "shared"):
         if threads:
             raise Invalid("Cannot set cpu thread pinning policy in a non dedicated cpu pinning policy")
-        if extra_specs.get("hw:emulator_threads_policy") == "isolate":
+        if emulator == "isolate":
             raise Invalid("An isolated CPU emulator threads option requires a dedicated CPU policy option.")
         if realtime is not None:
             raise Invalid("Cannot set realtime policy in a non dedicated cpu pinning policy")
@@ -47,7 +51,9 @@ def cpu_wishes(vcpus: int, extra_specs: Mapping[str, str], properties: Mapping[s
         dedicated = realtime if mask is None else mask
     else:
         dedicated = frozenset(range(vcpus)) if policy == "dedicated" else frozenset()
-    return CpuWishes(dedicated=dedicated or frozenset(), threads=threads, guest_threads=guest_threads)
+    return CpuWishes(
+        dedicated=dedicated or frozenset(), threads=threads, emulator=emulator, guest_threads=guest_threads
+    )
 
 
 def _policy(extra_specs: Mapping[str, str], properties: Mapping[str, Any]) -> str | None:
@@ -72,14 +78,23 @@ def _thread_policy(extra_specs: Mapping[str, str], properties: Mapping[str, Any]
     return flavor
 
 
+def _emulator_policy(extra_specs: Mapping[str, str]) -> str | None:
+    """Where the emulator itself runs; no image has a say in it."""
+    policy = extra_specs.get("hw:emulator_threads_policy")
+    _known("CPU emulator threads option", EMULATOR_POLICIES, policy)
+    return policy or None
+
+
 def _known(what: str, words: tuple[str, ...], *said: Any) -> None:
     for word in said:
         if word and word not in words:
             raise Invalid(f"Invalid {what} '{str(word)[:64]}'; known are {', '.join(words)}")
 
 
-def _explicit_resources(vcpus: int, policy: str | None, extra_specs: Mapping[str, str]) -> str | None:
-    """``resources:PCPU`` and ``resources:VCPU`` say the same in Placement's words."""
+def _explicit_resources(
+    vcpus: int, policy: str | None, emulator: str | None, extra_specs: Mapping[str, str]
+) -> str | None:
+    """``resources:PCPU`` and ``resources:VCPU`` say the same in Placement's words; an isolated emulator is a PCPU too."""
     pinned, shared = _amount(extra_specs, "PCPU"), _amount(extra_specs, "VCPU")
     if not (pinned or shared):
         return policy
@@ -91,7 +106,12 @@ def _explicit_resources(vcpus: int, policy: str | None, extra_specs: Mapping[str
         raise Invalid("'resources:VCPU' and 'resources:PCPU' cannot be combined; use one or the other")
     if shared:
         return "shared"
-    if pinned != vcpus:
+    if emulator == "isolate" and pinned != vcpus + 1:
+        raise Invalid(
+            f"'resources:PCPU' is {pinned}, and the flavor has {vcpus} processors and, with "
+            f"'hw:emulator_threads_policy=isolate', one for the emulator; it must be {vcpus + 1}"
+        )
+    if emulator != "isolate" and pinned != vcpus:
         raise Invalid(f"'resources:PCPU' is {pinned}, and the flavor has {vcpus} processors; they must be the same")
     return "dedicated"
 

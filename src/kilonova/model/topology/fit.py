@@ -40,7 +40,9 @@ def fit(topology: Topology, use: TopologyUse, request: TopologyRequest) -> Given
         devices = _devices(request.devices, free, {cell.host_cell for cell in cells})
         if devices is not None:
             page = max((cell.page_kib or 0 for cell in cells), default=0) if request.page_size is not None else 0
-            return GivenTopology(cells=cells, devices=devices, page_kib=page or None)
+            return GivenTopology(
+                cells=cells, emulator_shares=request.emulator_shares, devices=devices, page_kib=page or None
+            )
     return _no_devices(request, free)
 
 
@@ -99,20 +101,18 @@ def fit_cell(
         return page
     if (asked.shared or not asked.dedicated) and (short := _shared_short(topology, cell, use, asked)):
         return short
-    pins: list[tuple[int, int]] = []
-    kept_free: list[int] = []
-    if asked.dedicated:
-        chosen = _cores(cell, use, len(asked.dedicated), request.threads)
-        if isinstance(chosen, NoFit):
-            return chosen
-        pins = list(zip(asked.dedicated, chosen, strict=False))
-        if request.threads == "isolate":
-            kept_free = sorted({cpu for core in cell.cores if set(core) & set(chosen) for cpu in core} - set(chosen))
+    chosen = _own(cell, use, asked, request.threads)
+    if isinstance(chosen, NoFit):
+        return chosen
+    kept_free: set[int] = set()
+    if request.threads == "isolate":
+        kept_free = {cpu for core in cell.cores if set(core) & set(chosen) for cpu in core} - set(chosen)
     return GivenCell(
         host_cell=cell.id,
         shared=asked.shared,
-        pins=pins,
-        kept_free=kept_free,
+        pins=list(zip(asked.dedicated, chosen, strict=False)),
+        emulator=chosen[len(asked.dedicated) :],
+        kept_free=sorted(kept_free),
         memory_mb=asked.memory_mb,
         page_kib=page,
     )
@@ -164,27 +164,42 @@ def _allowed(sizes: Sequence[int], wanted: str | int) -> list[int]:
     return [size for size in sizes if size == wanted]
 
 
-def _cores(cell: Cell, use: CellUse, number: int, policy: str | None) -> list[int] | NoFit:
-    """``number`` processors of the host that nobody has, whole cores first."""
+def _own(cell: Cell, use: CellUse, asked: CellRequest, policy: str | None) -> list[int] | NoFit:
+    """Processors of the host that nobody has: one for each that wants one, behind them the emulator's if it wants one too."""
+    number = len(asked.dedicated) + asked.emulator
+    words = f" ({len(asked.dedicated)} and one for the emulator)" if asked.emulator else ""
     usable = set(cell.dedicated) - use.taken
     if policy == "isolate":
         alone = [core[0] for core in cell.cores if set(core) <= usable]
         if len(alone) >= number:
             return alone[:number]
         have = f"{len(alone)} on cell {cell.id}"
-        return NoFit(need=f"{number} dedicated cores that are wholly free", have=have)
+        return NoFit(need=f"{number} dedicated cores that are wholly free{words}", have=have)
     free = [left for core in cell.cores if (left := [cpu for cpu in core if cpu in usable])]
+    chosen = _threads(free, len(asked.dedicated), policy)
+    if chosen is None and policy == "require":
+        pairs = sum(len(left) for left in free if len(left) > 1)
+        return NoFit(need=f"{len(asked.dedicated)} dedicated thread siblings", have=f"{pairs} on cell {cell.id}")
+    if chosen is None or len(usable) < number:
+        return NoFit(
+            need=f"{number} dedicated processors of one cell{words}", have=f"{len(usable)} on cell {cell.id}"
+        )
+    if not asked.emulator:
+        return chosen
+    rest = sorted(([cpu for cpu in left if cpu not in chosen] for left in free), key=len)
+    return [*chosen, next(cpu for left in rest for cpu in left)]
+
+
+def _threads(free: Sequence[list[int]], number: int, policy: str | None) -> list[int] | None:
+    """``number`` of the processors that are ``free`` by core, whole cores first; None if there are too few."""
+    if not number:
+        return []
     for threads in range(max((len(left) for left in free), default=0), 1, -1):
         taken = [cpu for left in free if len(left) >= threads for cpu in left[:threads]]
         if len(taken) >= number:
             return taken[:number]
-    if policy == "require":
-        pairs = sum(len(left) for left in free if len(left) > 1)
-        return NoFit(need=f"{number} dedicated thread siblings", have=f"{pairs} on cell {cell.id}")
     single = [cpu for left in sorted(free, key=len) for cpu in left]
-    if len(single) >= number:
-        return single[:number]
-    return NoFit(need=f"{number} dedicated processors of one cell", have=f"{len(single)} on cell {cell.id}")
+    return single[:number] if policy != "require" and len(single) >= number else None
 
 
 def _short_of_cells(topology: Topology, use: TopologyUse, request: TopologyRequest) -> NoFit:

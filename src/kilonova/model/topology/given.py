@@ -11,13 +11,14 @@ class GivenCell(msgspec.Struct, frozen=True, kw_only=True):
     """A cell of a guest on cell ``host_cell`` of its host.
 
     ``shared`` are processors of the guest that run on any shared one there, ``pins`` (guest's, host's) those that have one of
-    their own; ``kept_free`` are the host's that nobody may have beside them. ``page_kib`` None: the host does not tell pages
-    apart.
+    their own; ``emulator`` are the host's on which its emulator runs alone, ``kept_free`` those that nobody may have beside
+    them. ``page_kib`` None: the host does not tell pages apart.
     """
 
     host_cell: int
     shared: list[int]
     pins: list[tuple[int, int]]
+    emulator: list[int] = []
     kept_free: list[int] = []
     memory_mb: int
     page_kib: int | None = None
@@ -25,7 +26,7 @@ class GivenCell(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def taken(self) -> set[int]:
         """The host's processors that nobody else gets."""
-        return {cpu for _, cpu in self.pins} | set(self.kept_free)
+        return {cpu for _, cpu in self.pins}.union(self.emulator, self.kept_free)
 
 
 class GivenDevice(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,9 +37,13 @@ class GivenDevice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GivenTopology(msgspec.Struct, frozen=True, kw_only=True):
-    """All that one server was given on one host. ``page_kib``: what the guest is told of its pages, None for ordinary ones."""
+    """All that one server was given on one host. ``page_kib``: what the guest is told of its pages, None for ordinary ones.
+
+    ``emulator_shares``: its emulator runs on the host's shared processors, if there are any.
+    """
 
     cells: list[GivenCell] = []
+    emulator_shares: bool = False
     devices: list[GivenDevice] = []
     page_kib: int | None = None
 
@@ -46,6 +51,16 @@ class GivenTopology(msgspec.Struct, frozen=True, kw_only=True):
     def pins(self) -> dict[int, int]:
         """The host's processor of each of the guest's that has one of its own."""
         return {guest: host for cell in self.cells for guest, host in cell.pins}
+
+    @property
+    def taken(self) -> set[int]:
+        """The host's processors that nobody else gets."""
+        return {cpu for cell in self.cells for cpu in cell.taken}
+
+    @property
+    def emulator(self) -> frozenset[int]:
+        """The host's processors that its emulator has for itself."""
+        return frozenset(cpu for cell in self.cells for cpu in cell.emulator)
 
 
 class CellUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +118,8 @@ def given_twice(servers: Iterable[GivenTopology]) -> list[str]:
     counted: Counter[str] = Counter()
     for given in servers:
         for cell in given.cells:
-            counted.update(f"processor {cpu}" for cpu in [*(host for _, host in cell.pins), *cell.kept_free])
+            own = [*(host for _, host in cell.pins), *cell.emulator, *cell.kept_free]
+            counted.update(f"processor {cpu}" for cpu in own)
         counted.update(f"device {device.address}" for device in given.devices)
     return sorted(what for what, times in counted.items() if times > 1)
 
@@ -130,6 +146,22 @@ def read_use(document: Mapping[str, Any] | None) -> TopologyUse:
         for number, cell in document["cells"].items()
     }
     return TopologyUse(cells=cells, devices=frozenset(document["devices"]))
+
+
+class _CellUseInShort(msgspec.Struct):
+    taken: list[int]
+
+
+class _UseInShort(msgspec.Struct):
+    cells: dict[str, _CellUseInShort]
+
+
+_in_short = msgspec.json.Decoder(_UseInShort).decode
+
+
+def taken_in(text: str | None) -> int:
+    """How many processors are given by what ``use_document`` made, as JSON. Lists of hosts ask: so nothing else of it is read."""
+    return 0 if text is None else sum(len(cell.taken) for cell in _in_short(text).cells.values())
 
 
 def use_document(use: TopologyUse) -> dict[str, Any] | None:

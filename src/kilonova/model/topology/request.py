@@ -19,10 +19,14 @@ _ALIAS = "pci_passthrough:alias"
 
 
 class CellRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One cell of the guest: its processors (by the guest's numbers), those of them that want one of the host's each, and MiB."""
+    """One cell of the guest: its processors (by the guest's numbers), those of them that want one of the host's each, and MiB.
+
+    ``emulator``: one more of the host's processors is for the guest's emulator.
+    """
 
     shared: list[int] = []
     dedicated: list[int] = []
+    emulator: bool = False
     memory_mb: int
 
 
@@ -48,17 +52,19 @@ class DeviceRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 class TopologyRequest(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. ``threads`` is a thread policy (``prefer``, ``isolate``, ``require``), ``page_size`` is ``small``, ``large``,
-    ``any`` or KiB; ``guest_threads``: how many of the guest's processors are threads of one core."""
+    ``any`` or KiB; ``guest_threads``: how many of the guest's processors are threads of one core. ``emulator_shares``: its
+    emulator is to run on the shared processors, even if it has others of its own."""
 
     cells: list[CellRequest] = []
     threads: str | None = None
     page_size: str | int | None = None
     guest_threads: int = 1
+    emulator_shares: bool = False
     devices: list[DeviceRequest] = []
 
     @property
     def dedicated(self) -> int:
-        """How many of the host's processors it wants for itself."""
+        """How many of the guest's processors want one of the host's each."""
         return sum(len(cell.dedicated) for cell in self.cells)
 
 
@@ -82,6 +88,7 @@ def read_request(
         threads=wishes.threads,
         page_size=size,
         guest_threads=wishes.guest_threads,
+        emulator_shares=wishes.emulator == "share",
         devices=devices,
     )
 
@@ -161,9 +168,10 @@ def _cells(nodes: int, vcpus: int, memory_mb: int, wishes: CpuWishes, said: _Sai
         CellRequest(
             shared=[cpu for cpu in group if cpu not in wishes.dedicated],
             dedicated=[cpu for cpu in group if cpu in wishes.dedicated],
+            emulator=wishes.emulator == "isolate" and number == 0,
             memory_mb=size,
         )
-        for group, size in zip(groups, sizes, strict=True)
+        for number, (group, size) in enumerate(zip(groups, sizes, strict=True))
     ]
 
 
