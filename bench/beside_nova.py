@@ -11,8 +11,8 @@ no networks (ours have their ports made and bound), hosts are FakeDrivers, token
 table is read instead; ours is asked every 20 ms). Nova's hosts are all alike, and so are the requests; ours are the mixed ones
 of bench.scheduler, with zones, traits and groups. Both have the same MariaDB, which keeps every commit, and the same RabbitMQ.
 
-In our favour: our scheduler is handed its requests in process, while Nova's reads them from the broker and answers (the broker itself
-is counted on neither side of a decision), and 500 decisions share the first look at the hosts, where Nova's was warmed by four.
+In our favour: our scheduler is handed its requests in process, while Nova's reads them from the broker and answers (the broker
+itself is counted on neither side of a decision), and 500 decisions share the first look at the hosts; four warmed Nova's.
 
 "Services" are nova-*, Placement and Keystone there, all our processes here; for a decision nova-scheduler with Placement, or our
 scheduler. The "backing" is MariaDB, for servers and candidates RabbitMQ and memcached too. CPU-ms are the figures to compare;
