@@ -199,7 +199,7 @@ def main() -> int:
     )
     parser.add_argument("--creates", type=int, help=f"default 200, with --guests {GUESTS}")
     parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=12.0, help="creates per second of --rolling")
+    parser.add_argument("--rate", type=float, default=20.0, help="creates per second of --rolling")
     parser.add_argument("--logs", type=Path, help="keep the services' logs in this directory")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

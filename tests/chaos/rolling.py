@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from typing import Any
 
 from tests.chaos.cloud import COMPUTES, CONTROL, Cloud
@@ -38,10 +39,11 @@ async def roll(cloud: Cloud, rate: float) -> dict[str, Any]:
     while unfinished(await witness.picture(), set()) and time.monotonic() - ended_at < BY_LEASE:
         await asyncio.sleep(0.25)
     settled = time.monotonic() - ended_at
-    verdict = judge(await witness.picture(), asked, set())
+    picture = await witness.picture()
+    verdict = judge(picture, asked, set())
     violations += verdict.violations
-    if verdict.error:
-        violations.append(f"{verdict.error} servers are in ERROR")
+    faults = Counter(row.fault for row in picture.living().values() if row.vm_state == "error")
+    violations += [f"{count} servers are in ERROR: {fault}" for fault, count in faults.items()]
     violations += [f"{count} × {answer}" for answer, count in asked.answers.items() if answer not in ("202", "204")]
     await client.close()
     await witness.close()
@@ -57,13 +59,14 @@ async def roll(cloud: Cloud, rate: float) -> dict[str, Any]:
 
 
 async def _load(client: Client, asked: Asked, rate: float, over: asyncio.Event) -> None:
-    """A steady stream; each server is deleted some seconds after its create, so that the cloud stays small."""
+    """A steady stream; each server is deleted some seconds after its create, so that the cloud stays small, and
+    so that its network has addresses for all."""
     running: set[asyncio.Task[None]] = set()
 
     async def live(number: int) -> None:
         server_id = await client.create(asked, f"rolling-{number}")
         await asyncio.sleep(4.0)
-        if server_id is not None and number % 4:
+        if server_id is not None and number % 8:
             await client.delete(asked, server_id)
 
     number = 0
