@@ -1,6 +1,5 @@
 """Clouds to measure: our processes as an operator starts them, on fake hosts, and what they use of the machine."""
 
-import os
 import shutil
 import signal
 import socket
@@ -14,13 +13,13 @@ from pathlib import Path
 
 import httpx
 
+from bench import processor_time
 from kilonova.backing.mariadb import MariaDB
 from kilonova.backing.rabbitmq import RabbitMQ
 from kilonova.backing.server import PrivateServer
 
 PASSWORD = "bench"
 BIN = Path(sys.executable).parent
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
@@ -95,8 +94,7 @@ class Cloud:
 
 
 def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    return processor_time.parse(Path(f"/proc/{pid}/stat").read_text())[1]
 
 
 def _resident(pid: int) -> int:

@@ -8,8 +8,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.config import ActionsConfig
 from kilonova.database import actions, findings, membership, outgoing, server_migrations, servers, topologies
-from kilonova.database.connection import Database
-from kilonova.database.transactions import fleeting
+from kilonova.database.transactions import Database, fleeting
 from kilonova.messaging.bus import Delivery
 from kilonova.messaging.contract import (
     Acknowledged,

@@ -13,7 +13,7 @@ Decision 0061 holds the measurements.
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, CursorResult, Dialect, Engine, RootTransaction
@@ -22,7 +22,7 @@ from sqlalchemy.engine.row import Row
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ReleaseSavepointClause, RollbackToSavepointClause, SavepointClause
 
-T = TypeVar("T")
+from kilonova.database.transactions import T
 
 _SEEN_OFTEN = 3
 """A statement made for one call is rarely executed so often; compiling it for one call would be dear."""
@@ -136,18 +136,18 @@ class _Plan:
     """A statement as a database driver takes it. Holds nothing of the statement, which may die."""
 
     def __init__(self, compiled: SQLCompiler, values: Mapping[str, Any]) -> None:
-        self._text = str(compiled)
+        self._text, names = str(compiled), list(compiled.positiontup or ())
         self._dialect = compiled.dialect
-        self._parameters = [_Parameter(compiled, name) for name in compiled.positiontup or ()]
+        places: dict[str, _Parameter] = {}
         if compiled.post_compile_params:
             expanded = compiled.construct_expanded_state(dict(values))
-            self._text = expanded.statement
+            self._text, names = expanded.statement, list(expanded.positiontup or ())
             places = {
                 each: _Parameter(compiled, name, at)
-                for name, names in expanded.parameter_expansion.items()
-                for at, each in enumerate(names)
+                for name, elements in expanded.parameter_expansion.items()
+                for at, each in enumerate(elements)
             }
-            self._parameters = [places.get(name) or _Parameter(compiled, name) for name in expanded.positiontup or ()]
+        self._parameters = [places.get(name) or _Parameter(compiled, name) for name in names]
         self._columns = [(entry.keyname, tuple(entry.objects), entry.type) for entry in compiled._result_columns]
         self._metadata: SimpleResultMetaData | None = None
 
@@ -204,7 +204,7 @@ class _Known:
         self.statement = weakref.ref(statement, forget)
         self.seen = 0
         self.by_names = isinstance(statement, sa.Insert | sa.Update)
-        self.lists: tuple[str, ...] = ()
+        self.lists: tuple[str, ...] | None = None  # not known before it is compiled
         self.plans: dict[object, _Plan | None] = {}
 
     def key(self, values: Any) -> object:
@@ -234,23 +234,20 @@ class Plans:
             return None
         if known.seen < _SEEN_OFTEN:
             known.seen += 1
-            if known.seen == _SEEN_OFTEN:
-                known.lists = self._lists_of(statement, values)
             return None
         if isinstance(values, list) and not values:
             return None
-        key = known.key(values)
-        try:
-            return known.plans[key]
-        except KeyError:
-            if len(known.plans) >= _MOST_PLANS:
-                return None
-            plan = known.plans[key] = self._made(statement, values)
-            return plan
-
-    def _lists_of(self, statement: Any, values: Any) -> tuple[str, ...]:
+        if known.lists is not None:
+            try:
+                return known.plans[known.key(values)]
+            except KeyError:
+                if len(known.plans) >= _MOST_PLANS:
+                    return None
         compiled = self._compiled(statement, values)
-        return tuple(sorted({bound.key for bound in compiled.post_compile_params if bound.required}))
+        if known.lists is None:
+            known.lists = tuple(sorted({bound.key for bound in compiled.post_compile_params if bound.required}))
+        plan = known.plans[known.key(values)] = self._planned(statement, compiled, values)
+        return plan
 
     def _compiled(self, statement: Any, values: Any) -> SQLCompiler:
         many = isinstance(values, list)
@@ -263,11 +260,11 @@ class Plans:
         )
         return cast("SQLCompiler", compiled)
 
-    def _made(self, statement: Any, values: Any) -> _Plan | None:
+    @staticmethod
+    def _planned(statement: Any, compiled: SQLCompiler, values: Any) -> _Plan | None:
         dml, many = isinstance(statement, sa.Insert | sa.Update | sa.Delete), isinstance(values, list)
         if (dml and statement._returning) or (many and not dml):
             return None
-        compiled = self._compiled(statement, values)
         if compiled.literal_execute_params or compiled.effective_returning or (many and compiled.post_compile_params):
             return None  # its text depends on more than the names and lengths, or it answers with rows
         return _Plan(compiled, {} if many else values or {})

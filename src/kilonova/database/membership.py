@@ -60,6 +60,10 @@ _TAKE_OVER = services.update().where(
 )
 _FIRST_BEAT = services.insert()
 _NEW_HOST = hosts.insert()
+_COUNTS = (
+    *("vcpus_used", "memory_mb_used", "disk_gb_used"),
+    *("servers_count", "topology_version", "devices_free", "failed_builds"),
+)
 _ONE_HOST = sa.select(*_HOST_COLUMNS).where(hosts.c.host == sa.bindparam("of_host"))
 
 
@@ -212,8 +216,7 @@ def describe_host(connection: Connection, host: str, *, uuid: str, now: int, val
         _describe_again(connection, host, found, {**values, "updated_at": now})
         return
     row = {"host": host, "uuid": uuid, "created_at": now, "updated_at": now}
-    counts = ("vcpus_used", "memory_mb_used", "disk_gb_used", "servers_count", "topology_version")
-    connection.execute(_NEW_HOST, {**row, **dict.fromkeys((*counts, "devices_free", "failed_builds"), 0), **values})
+    connection.execute(_NEW_HOST, {**row, **dict.fromkeys(_COUNTS, 0), **values})
 
 
 def _describe_again(connection: Connection, host: str, found: sa.Row[Any], values: dict[str, Any]) -> None:

@@ -28,21 +28,16 @@ _ABANDON = (
     .where(_m.server_id == sa.bindparam("of_server"), _m.status.not_in([str(end) for end in ENDS]))
     .values(status=str(MigrationStatus.ERROR), updated_at=sa.bindparam("now"))
 )
-_EVACUATED_FROM = (
-    sa.select(_m.id)
-    .where(
-        _m.source_compute == sa.bindparam("of_host"),
-        _m.migration_type == str(MigrationType.EVACUATION),
-        _m.status == str(MigrationStatus.DONE),
-    )
-    .limit(1)
+_NOT_LEFT_YET = (
+    _m.source_compute == sa.bindparam("of_host"),
+    _m.migration_type == str(MigrationType.EVACUATION),
+    _m.status == str(MigrationStatus.DONE),
 )
+_EVACUATED_FROM = sa.select(_m.id).where(*_NOT_LEFT_YET).limit(1)
 _LEFT_BEHIND = (
     table.update()
     .where(
-        _m.source_compute == sa.bindparam("of_host"),
-        _m.migration_type == str(MigrationType.EVACUATION),
-        _m.status == str(MigrationStatus.DONE),
+        *_NOT_LEFT_YET,
         _m.server_id.not_in(sa.bindparam("guests", expanding=True)),
     )
     .values(status=str(MigrationStatus.COMPLETED), updated_at=sa.bindparam("now"))

@@ -1,6 +1,7 @@
 """What a DELETE means while servers can be restored, and ``restore`` and ``forceDelete``."""
 
-import structlog
+import contextlib
+
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
@@ -18,35 +19,24 @@ from kilonova.model.server import Server, TaskState, VmState
 from kilonova.web.call import Call, Reply
 from kilonova.web.routes import Route
 
-log = structlog.get_logger()
-
 
 async def delete(cloud: Deployment, call: Call) -> None:
     """Delete the server, or only put it away if the configuration says so and there is something to come back to."""
     server_id = call.params["id"]
     if cloud.config.actions.reclaim_instance_interval > 0:
-        server, restorable = await cloud.database.run(_look, call, server_id)
+        server = await cloud.database.run(find, call, server_id)
         if server.vm_state == VmState.SOFT_DELETED and server.action_id is None:
             if server.locked and not call.allows(UNLOCK_OVERRIDE):
                 raise Conflict(f"Instance {server.id} is locked")
             return
-        if restorable:
-            try:
-                await submit(cloud, call, server_id, SOFT_DELETE, TaskState.SOFT_DELETING, plan=_plan_to_put_away)
-            except _Torn:
-                log.info("deleted at once: there is nothing to come back to any more", server=server_id)
-            else:
-                return
+        with contextlib.suppress(_Torn):
+            await submit(cloud, call, server_id, SOFT_DELETE, TaskState.SOFT_DELETING, plan=_plan_to_put_away)
+            return
     await submit(cloud, call, server_id, DELETE, TaskState.DELETING)
 
 
 class _Torn(Exception):
-    """Since we looked, something has begun that leaves nothing to restore when it is ended: a build or a move."""
-
-
-def _look(connection: Connection, call: Call, server_id: str) -> tuple[Server, bool]:
-    server = find(connection, call, server_id)
-    return server, _is_restorable(connection, server)
+    """Nothing to restore would be left."""
 
 
 def _is_restorable(connection: Connection, server: Server) -> bool:
