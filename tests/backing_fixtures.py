@@ -1,8 +1,10 @@
 """Private backing servers for a whole test session: started when first asked for, gone when it ends."""
 
+import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +16,18 @@ from kilonova.backing.rabbitmq import RabbitMQ
 from kilonova.backing.server import PrivateServer
 
 Server = TypeVar("Server", bound=PrivateServer)
+
+
+@asynccontextmanager
+async def fresh_database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """The URL of an empty database of the system that is the asking fixture's parameter; removed afterwards."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'fresh.db'}"
+        return
+    server = request.getfixturevalue(f"{request.param}_server")
+    name = f"fresh_{tmp_path.name.replace('-', '_')[-40:]}".lower()
+    yield await asyncio.to_thread(server.create_database, name)
+    await asyncio.to_thread(server.drop_database, name)
 
 
 @pytest.fixture(scope="session")

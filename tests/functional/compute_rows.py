@@ -6,6 +6,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.database import actions, membership, servers
 from kilonova.messaging.contract import TimelineEvent
+from kilonova.model.console import ConsoleToken
 from tests.functional.compute_api import NOW
 
 
@@ -98,3 +99,17 @@ def insert_host(connection: Connection, number: int, host: str, zone: str = "nov
     }
     uuid = f"10000000-0000-4000-8000-{number:012d}"
     membership.describe_host(connection, host, uuid=uuid, now=NOW, values=description | values)
+
+
+def stands_for(of_server: str, expires_at: int, host: str = "192.0.2.1") -> ConsoleToken:
+    """What a token of a server's graphical console stands for."""
+    return ConsoleToken(
+        server_id=of_server,
+        console_type="novnc",
+        host=host,
+        port=1,
+        tls_port=None,
+        internal_access_path=None,
+        access_url_base=None,
+        expires_at=expires_at,
+    )

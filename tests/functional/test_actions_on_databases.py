@@ -11,6 +11,7 @@ from kilonova.database import checks, decisions, servers
 from kilonova.database.decisions import DecisionListing
 from kilonova.database.flavors import seed_flavors
 from kilonova.model.clock import SystemClock
+from tests.backing_fixtures import fresh_database
 from tests.simulation.world import IMAGE, Client, World, nothing_left
 
 pytestmark = pytest.mark.distributed
@@ -25,15 +26,12 @@ def options() -> dict[str, object]:
 @pytest.fixture(params=["mariadb", "postgresql"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path, options: dict[str, object]) -> AsyncIterator[World]:
     """Two fake hosts over a fresh database of that system."""
-    server = request.getfixturevalue(f"{request.param}_server")
-    name = f"world_{tmp_path.name.replace('-', '_')[-40:]}".lower()
-    url = await asyncio.to_thread(server.create_database, name)
-    world = World(tmp_path, clock=SystemClock(), database={"url": url}, **options)
-    await world.start()
-    await world.database.run(seed_flavors, world.clock.now())
-    yield world
-    await world.stop()
-    await asyncio.to_thread(server.drop_database, name)
+    async with fresh_database(request, tmp_path) as url:
+        world = World(tmp_path, clock=SystemClock(), database={"url": url}, **options)
+        await world.start()
+        await world.database.run(seed_flavors, world.clock.now())
+        yield world
+        await world.stop()
 
 
 @pytest.fixture

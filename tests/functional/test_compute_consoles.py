@@ -12,9 +12,8 @@ from sqlalchemy.engine import Connection
 from kilonova.database import console_tokens
 from kilonova.database.tables import console_tokens as table
 from kilonova.hypervisor.fake.driver import FEATURES
-from kilonova.model.console import ConsoleToken
 from tests.functional.compute_api import NOW, Api, compute_api
-from tests.functional.compute_rows import insert_host, insert_server, server_id
+from tests.functional.compute_rows import insert_host, insert_server, server_id, stands_for
 
 ONE = server_id("s1")
 
@@ -184,17 +183,8 @@ async def test_tokens_end(api: Api) -> None:
 
 async def test_expired_tokens_are_forgotten(api: Api) -> None:
     def write(connection: Connection) -> None:
-        stands_for = ConsoleToken(
-            server_id=ONE,
-            console_type="novnc",
-            host="192.0.2.1",
-            port=1,
-            tls_port=None,
-            internal_access_path=None,
-            access_url_base=None,
-            expires_at=NOW,
-        )
-        console_tokens.insert(connection, "old", stands_for, NOW - 1)
+        old = stands_for(ONE, NOW)
+        console_tokens.insert(connection, "old", old, NOW - 1)
 
     await api.database.run(write)
     assert await count(api) == 1

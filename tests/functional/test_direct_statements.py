@@ -17,6 +17,7 @@ from kilonova.database.direct import Rows
 from kilonova.database.inline import InlineDatabase
 from kilonova.database.types import Json
 from kilonova.model.clock import SystemClock
+from tests.backing_fixtures import fresh_database
 
 things = sa.Table(
     "things",
@@ -52,17 +53,11 @@ OFTEN = 5
 )
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
     """A fresh database of that system, with the table of things."""
-    url, server = f"sqlite:///{tmp_path}/things.db", None
-    name = f"direct_{tmp_path.name.replace('-', '_')[-40:]}".lower()
-    if request.param != "sqlite":
-        server = request.getfixturevalue(f"{request.param}_server")
-        url = await asyncio.to_thread(server.create_database, name)
-    database = open_database(DatabaseSettings(url=url, statement_timeout=5), SystemClock(), random.Random(1))
-    await database.run(things.create)
-    yield database
-    await database.close()
-    if server is not None:
-        await asyncio.to_thread(server.drop_database, name)
+    async with fresh_database(request, tmp_path) as url:
+        database = open_database(DatabaseSettings(url=url, statement_timeout=5), SystemClock(), random.Random(1))
+        await database.run(things.create)
+        yield database
+        await database.close()
 
 
 def often(connection: Connection, statement: Any, values: Any = None) -> Any:

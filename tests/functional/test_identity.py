@@ -1,7 +1,6 @@
 """Identity over HTTP: tokens and what ends them, the directory, grants, application credentials, bad input."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,14 +8,7 @@ import pytest
 
 from kilonova.identity import bootstrap_identity
 from kilonova.model.errors import Unauthenticated
-from tests.functional.neighbours import PASSWORD, Neighbours, by_password, start
-
-
-@pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[Neighbours]:
-    neighbours = await start(tmp_path)
-    yield neighbours
-    await neighbours.close()
+from tests.functional.neighbours import PASSWORD, Neighbours, by_password
 
 
 @pytest.fixture

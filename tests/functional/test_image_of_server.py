@@ -12,17 +12,10 @@ from kilonova.compute.uploader import HttpUploader
 from kilonova.hypervisor.fake.disk import empty_qcow2
 from kilonova.image.protocol import NewImage
 from kilonova.model.errors import HostFault, NotFound, Unavailable
-from tests.functional.neighbours import Neighbours, start
+from tests.functional.neighbours import Neighbours
 
 OCTETS = {"content-type": "application/octet-stream"}
 DISK = empty_qcow2(1 << 30)
-
-
-@pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[Neighbours]:
-    neighbours = await start(tmp_path)
-    yield neighbours
-    await neighbours.close()
 
 
 @pytest.fixture

@@ -1,15 +1,11 @@
 """Every operation of the three neighbours, given nonsense: no answer is a 500, and nobody without a token gets in."""
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from kilonova.web.policy import NOBODY_NEEDED
 from kilonova.web.routes import Route
-from tests.functional.neighbours import Neighbours, start
+from tests.functional.neighbours import Neighbours
 
 NONSENSE: list[Any] = [
     None,
@@ -42,13 +38,6 @@ NONSENSE: list[Any] = [
     ),
 ]
 QUERIES = ("", "?limit=0", "?limit=99999999999999999999", "?marker=%ff", "?name=%27%22%3B--&enabled=maybe", "?sort=,")
-
-
-@pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[Neighbours]:
-    neighbours = await start(tmp_path)
-    yield neighbours
-    await neighbours.close()
 
 
 def operations(cloud: Neighbours) -> list[tuple[str, Route, str]]:

@@ -19,13 +19,6 @@ DEFAULT = [RequestedNic(network_id=SHARED_NETWORK_ID)]
 
 
 @pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[Neighbours]:
-    neighbours = await start(tmp_path)
-    yield neighbours
-    await neighbours.close()
-
-
-@pytest.fixture
 async def small(tmp_path: Path) -> AsyncIterator[Neighbours]:
     """Five addresses for guests."""
     neighbours = await start(tmp_path, cidr="10.0.0.0/29")

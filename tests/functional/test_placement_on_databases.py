@@ -13,6 +13,7 @@ from kilonova.database import aggregates, ledger, topologies
 from kilonova.messaging.contract import Need
 from kilonova.model.topology.machine import Cell, Topology
 from kilonova.model.topology.request import CellRequest, TopologyRequest
+from tests.backing_fixtures import fresh_database
 from tests.functional.compute_api import NOW
 from tests.functional.compute_rows import insert_host, insert_server, server_id
 from tests.functional.placement_api import LATEST, TERMS, UNKNOWN, Api, placement_api, uuid
@@ -24,12 +25,8 @@ EAST = "30000000-0000-4000-8000-000000000001"
 
 @pytest.fixture(params=["mariadb", "postgresql"])
 async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Api]:
-    server = request.getfixturevalue(f"{request.param}_server")
-    name = f"placement_{tmp_path.name.replace('-', '_')[-40:]}".lower()
-    url = await asyncio.to_thread(server.create_database, name)
-    async with placement_api(tmp_path, url=url) as opened:
+    async with fresh_database(request, tmp_path) as url, placement_api(tmp_path, url=url) as opened:
         yield opened
-    await asyncio.to_thread(server.drop_database, name)
 
 
 async def test_reading_and_writing(api: Api) -> None:

@@ -12,9 +12,10 @@ from sqlalchemy.engine import Connection
 from kilonova.database import checks, console_tokens, server_migrations, server_passwords, servers
 from kilonova.database.flavors import seed_flavors
 from kilonova.model.clock import SystemClock
-from kilonova.model.console import ConsoleToken
 from kilonova.model.migration import MigrationStatus, MigrationType, Wish
 from kilonova.scheduler.service import Scheduler
+from tests.backing_fixtures import fresh_database
+from tests.functional.compute_rows import stands_for
 from tests.simulation.world import IMAGE, Client, World
 
 pytestmark = pytest.mark.distributed
@@ -24,15 +25,12 @@ HOSTS = 4
 @pytest.fixture(params=["mariadb", "postgresql"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     """Four fake hosts over a fresh database of that system."""
-    server = request.getfixturevalue(f"{request.param}_server")
-    name = f"resources_{tmp_path.name.replace('-', '_')[-40:]}".lower()
-    url = await asyncio.to_thread(server.create_database, name)
-    world = World(tmp_path, hosts=HOSTS, clock=SystemClock(), database={"url": url})
-    await world.start()
-    await world.database.run(seed_flavors, world.clock.now())
-    yield world
-    await world.stop()
-    await asyncio.to_thread(server.drop_database, name)
+    async with fresh_database(request, tmp_path) as url:
+        world = World(tmp_path, hosts=HOSTS, clock=SystemClock(), database={"url": url})
+        await world.start()
+        await world.database.run(seed_flavors, world.clock.now())
+        yield world
+        await world.stop()
 
 
 @pytest.fixture
@@ -66,17 +64,8 @@ async def test_what_is_written_beside_a_server(world: World, client: Client) -> 
 
     def beside(connection: Connection) -> list[Any]:
         now = world.clock.now()
-        stands_for = ConsoleToken(
-            server_id=server_id,
-            console_type="novnc",
-            host="one",
-            port=1,
-            tls_port=None,
-            internal_access_path=None,
-            access_url_base=None,
-            expires_at=now + 1_000_000_000,
-        )
-        console_tokens.insert(connection, "token", stands_for, now)
+        token = stands_for(server_id, now + 1_000_000_000, host="one")
+        console_tokens.insert(connection, "token", token, now)
         put = [server_passwords.put(connection, server_id, text) for text in ("first", "second")]
         return [console_tokens.find(connection, "token", now), *put, server_passwords.find(connection, server_id)]
 

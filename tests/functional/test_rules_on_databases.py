@@ -19,6 +19,7 @@ from kilonova.model.clock import SystemClock, system_random
 from kilonova.model.errors import Conflict, Invalid
 from kilonova.model.inventory import Inventory
 from kilonova.scheduler.fleet import Fleet
+from tests.backing_fixtures import fresh_database
 from tests.functional.compute_api import NOW
 from tests.functional.compute_rows import insert_action, insert_host, insert_server, server_id
 
@@ -29,18 +30,12 @@ ON_DEMAND = ("io_ops", "failed_builds", "metrics", "images")
 
 @pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    url, server = f"sqlite:///{tmp_path / 'rules.db'}", None
-    name = f"rules_{tmp_path.name.replace('-', '_')[-40:]}".lower()
-    if request.param != "sqlite":
-        server = request.getfixturevalue(f"{request.param}_server")
-        url = await asyncio.to_thread(server.create_database, name)
-    opened = open_database(DatabaseSettings(url=url), SystemClock(), system_random())
-    await opened.run(metadata.create_all)
-    await opened.run(_world)
-    yield opened
-    await opened.close()
-    if server is not None:
-        await asyncio.to_thread(server.drop_database, name)
+    async with fresh_database(request, tmp_path) as url:
+        opened = open_database(DatabaseSettings(url=url), SystemClock(), system_random())
+        await opened.run(metadata.create_all)
+        await opened.run(_world)
+        yield opened
+        await opened.close()
 
 
 def _world(connection: Connection) -> None:

@@ -24,6 +24,7 @@ from kilonova.model.topology.request import CellRequest, DeviceRequest, DeviceSp
 from kilonova.scheduler.service import Scheduler
 from kilonova.simulation.fleet.hosts import fill, name_of
 from kilonova.simulation.fleet.workload import Size, Wish
+from tests.backing_fixtures import fresh_database
 
 pytestmark = pytest.mark.distributed
 SLOT = Size("slot", 1, 1024, 1, 1.0)
@@ -31,13 +32,8 @@ SLOT = Size("slot", 1, 1024, 1, 1.0)
 
 @pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'races.db'}"
-        return
-    server = request.getfixturevalue(f"{request.param}_server")
-    name = f"races_{tmp_path.name.replace('-', '_')[-40:]}".lower()
-    yield await asyncio.to_thread(server.create_database, name)
-    await asyncio.to_thread(server.drop_database, name)
+    async with fresh_database(request, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture

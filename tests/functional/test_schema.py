@@ -13,6 +13,7 @@ from kilonova.database.schema import ensure_schema, head
 from kilonova.database.tables import metadata
 from kilonova.model.clock import SystemClock, system_random
 from kilonova.model.errors import Misconfigured
+from tests.backing_fixtures import fresh_database
 
 SYSTEMS = [
     "sqlite",
@@ -24,13 +25,8 @@ SYSTEMS = [
 @pytest.fixture(params=SYSTEMS)
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
     """A fresh, empty database."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'kilonova.db'}"
-        return
-    server = request.getfixturevalue(f"{request.param}_server")
-    name = f"schema_{tmp_path.name.replace('-', '_')[-40:]}".lower()
-    yield await asyncio.to_thread(server.create_database, name)
-    await asyncio.to_thread(server.drop_database, name)
+    async with fresh_database(request, tmp_path) as url:
+        yield url
 
 
 def opened(url: str) -> Database:

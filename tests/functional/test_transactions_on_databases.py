@@ -16,6 +16,7 @@ from kilonova.database.flavors import seed_flavors
 from kilonova.model.clock import SystemClock
 from kilonova.model.errors import Unavailable
 from kilonova.network import EmbeddedNetworks, NetworkSettings
+from tests.backing_fixtures import fresh_database
 from tests.simulation.world import Client, World
 
 pytestmark = pytest.mark.distributed
@@ -33,10 +34,8 @@ class Networked(World):
 @pytest.fixture(params=["mariadb", "postgresql"])
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
     """A fresh database of that system."""
-    server = request.getfixturevalue(f"{request.param}_server")
-    name = f"run_{tmp_path.name.replace('-', '_')[-40:]}".lower()
-    yield await asyncio.to_thread(server.create_database, name)
-    await asyncio.to_thread(server.drop_database, name)
+    async with fresh_database(request, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture

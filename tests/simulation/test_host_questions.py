@@ -6,7 +6,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.database import console_tokens, server_passwords
 from kilonova.hypervisor.fake.settings import Fault
-from kilonova.model.console import ConsoleToken
+from tests.functional.compute_rows import stands_for
 from tests.simulation.world import IMAGE, Client, World, until_running
 
 
@@ -78,17 +78,8 @@ async def test_a_deleted_server_leaves_neither_tokens_nor_a_password(world: Worl
     await client.until(server_id, "ACTIVE")
 
     def write(connection: Connection) -> None:
-        stands_for = ConsoleToken(
-            server_id=server_id,
-            console_type="novnc",
-            host="192.0.2.1",
-            port=1,
-            tls_port=None,
-            internal_access_path=None,
-            access_url_base=None,
-            expires_at=1 << 60,
-        )
-        console_tokens.insert(connection, "token", stands_for, 0)
+        token = stands_for(server_id, 1 << 60)
+        console_tokens.insert(connection, "token", token, 0)
         server_passwords.put(connection, server_id, "secret")
 
     await world.database.run(write)

@@ -9,8 +9,8 @@ import pytest
 from kilonova.database import console_tokens, servers, user_quotas
 from kilonova.database.flavors import seed_flavors
 from kilonova.hypervisor.fake.settings import Fault
-from kilonova.model.console import ConsoleToken
 from kilonova.model.guest import GuestState
+from tests.functional.compute_rows import stands_for
 from tests.simulation.moves import LARGE, act, all_is_well, claims, comes_back, guests, history, used
 from tests.simulation.world import Client, World, nothing_left, until_running
 
@@ -353,26 +353,17 @@ async def test_a_resize_in_place_that_fails_destroys_nothing(tmp_path: Path) -> 
 async def test_consoles_of_the_old_host_open_no_more(world: World, client: Client) -> None:
     """A token names the host the guest was on; whoever is there next is not the token owner's to see."""
     server_id, *_ = await booted(world, client)
-    stands_for = ConsoleToken(
-        server_id=server_id,
-        console_type="novnc",
-        host="192.0.2.1",
-        port=6080,
-        tls_port=None,
-        internal_access_path=None,
-        access_url_base=None,
-        expires_at=world.clock.now() + 600_000_000,
-    )
+    token = stands_for(server_id, world.clock.now() + 600_000_000)
 
     async def opens(token: str) -> bool:
         return await world.database.run(console_tokens.find, token, world.clock.now()) is not None
 
-    await world.database.run(console_tokens.insert, "before", stands_for, world.clock.now())
+    await world.database.run(console_tokens.insert, "before", token, world.clock.now())
     assert await opens("before")
     await act(client, server_id, "resize", {"flavorRef": LARGE})
     await client.until(server_id, "VERIFY_RESIZE")
     assert not await opens("before")
-    await world.database.run(console_tokens.insert, "between", stands_for, world.clock.now())
+    await world.database.run(console_tokens.insert, "between", token, world.clock.now())
     await act(client, server_id, "revertResize")
     await client.until(server_id, "ACTIVE")
     assert not await opens("between")

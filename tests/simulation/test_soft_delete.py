@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kilonova.api.compute import deferred_delete
+from kilonova.api.compute.submission import find
 from kilonova.database import checks
 from kilonova.database.flavors import seed_flavors
 from kilonova.hypervisor.fake.settings import Fault
@@ -185,7 +185,7 @@ async def test_a_resize_that_overtakes_a_delete_leaves_nothing_to_restore(
 
     async def overtaken(transaction: Any, *args: Any, **kwargs: Any) -> Any:
         value = await run(transaction, *args, **kwargs)
-        if transaction is deferred_delete._look:
+        if transaction is find:
             monkeypatch.undo()
             assert await act(client, server_id, "resize", {"flavorRef": LARGE}) == 202
         return value
