@@ -98,6 +98,17 @@ class Cloud:
         process.wait()
         self._pid_file(name).unlink(missing_ok=True)
 
+    async def freeze(self, names: Iterable[str], seconds: float) -> None:
+        """SIGSTOP, and SIGCONT so much later: they go on where they stood, with what they believed then."""
+        processes = [self._processes[name] for name in names]
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            for process in processes:
+                process.send_signal(signal.SIGCONT)
+
     def bring_back(self, names: Iterable[str]) -> None:
         """Let the supervisor start them again."""
         self._kept_down.difference_update(names)

@@ -12,6 +12,9 @@ AFTER_BACK = 10.0
 BY_LEASE = 30.0
 """The same where it is not back, and only the silence of a host tells; counted from the kill."""
 
+FROZEN = 20.0
+"""Seconds for which a process stands still: longer than leases last and than a host may be silent."""
+
 Harm = Callable[[Cloud], Awaitable[None]]
 
 
@@ -35,6 +38,13 @@ def _kill(*names: str) -> Harm:
         for name in names:
             cloud.kill(name)
         await cloud.until_up(names)
+
+    return harm
+
+
+def _freeze(*names: str) -> Harm:
+    async def harm(cloud: Cloud) -> None:
+        await cloud.freeze(names, FROZEN)
 
     return harm
 
@@ -95,6 +105,13 @@ SCENARIOS = {
             down=("nova-compute-1",),
         ),
         Scenario(name="all nova-computes", down_for=SECONDS, harm=_kill(*COMPUTES)),
+        Scenario(name="one of two nova-api frozen", down_for="20 s", harm=_freeze("nova-api-1")),
+        Scenario(name="one of two nova-conductor frozen", down_for="20 s", harm=_freeze("nova-conductor-1")),
+        Scenario(
+            name="all nova-conductors frozen", down_for="20 s", harm=_freeze("nova-conductor-1", "nova-conductor-2")
+        ),
+        Scenario(name="one nova-compute frozen", down_for="20 s", harm=_freeze("nova-compute-1")),
+        Scenario(name="all nova-computes frozen", down_for="20 s", harm=_freeze(*COMPUTES)),
         Scenario(name="RabbitMQ killed", down_for=SECONDS, harm=_broker(RESTART, kill=True)),
         Scenario(name="RabbitMQ stopped", down_for="20 s", harm=_broker(20.0, kill=False)),
         Scenario(name="database killed", down_for=SECONDS, harm=_database(RESTART, kill=True)),

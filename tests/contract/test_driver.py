@@ -396,6 +396,8 @@ async def test_cards_come_and_go_while_the_guest_runs(world: World) -> None:
     for nics in ([first, second], [first, second], [second], [], [second, first], [first]):
         await world.driver.change_nics(spec.server_id, nics)
         assert await world.cards(spec.server_id) == {nic.port_id for nic in nics}
+        guest = await world.driver.show_guest(spec.server_id)
+        assert guest is not None and sorted(guest.ports) == sorted(nic.port_id for nic in nics)
     driver = await world.restart()
     await driver.change_nics(spec.server_id, [first, second])
     assert await world.cards(spec.server_id) == {first.port_id, second.port_id}

@@ -13,6 +13,7 @@ from kilonova import network
 from kilonova.database import actions, engine
 from kilonova.database.flavors import seed_flavors
 from kilonova.hypervisor.fake.settings import Fault
+from kilonova.messaging.contract import ListHostWork, Message
 from kilonova.model.action import ActionState
 from kilonova.model.errors import Unavailable
 from kilonova.model.guest import Nic
@@ -323,6 +324,37 @@ async def test_a_host_that_cannot_plug(world: World, client: Client, net: Networ
     assert (await client.show(server_id))["addresses"] == before["addresses"]
     assert [entry["id"] for entry in (await net(f"GET ports?network_id={own}"))["ports"]] == [port]
     assert (await net(f"GET ports/{port}"))["port"]["device_id"] == ""
+
+
+async def test_a_card_that_was_attached_during_a_comparison_stays(
+    world: World, client: Client, net: Networking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host's list, and the conductor's answer, are older than the card."""
+    own = await subnet_on(net)
+    server_id = await client.boot(networks=[{"uuid": SHARED_NETWORK_ID}])
+    host = (await client.until(server_id, "ACTIVE"))["OS-EXT-SRV-ATTR:host"]
+    (first,) = await interfaces(client, server_id)
+    await until_plugged(world, client, server_id, [first["port_id"]])
+    driver = world.drivers[host]
+    await driver.change_nics(server_id, [])  # the comparison has something to mend
+    conductor = world.agents[host]._conductor
+    ask, attached = conductor.ask, []
+
+    async def slow(question: Message, *more: Any, **options: Any) -> Any:
+        answer = await ask(question, *more, **options)
+        if isinstance(question, ListHostWork) and not attached:
+            body = {"interfaceAttachment": {"net_id": own}}
+            attached.append((await client("POST", f"/servers/{server_id}/os-interface", body)).json())
+            await until_plugged(world, client, server_id, [first["port_id"], port_of(attached[0])])
+        return answer
+
+    monkeypatch.setattr(conductor, "ask", slow)
+    await world.agents[host]._reconciler.once(taking_over=False)
+    assert plugged(world, server_id) == [first["port_id"], port_of(attached[0])]
+
+
+def port_of(answer: dict[str, Any]) -> str:
+    return str(answer["interfaceAttachment"]["port_id"])
 
 
 async def test_one_change_at_a_time(world: World, client: Client, net: Networking) -> None:

@@ -28,6 +28,7 @@ from kilonova.database import (
     outcomes,
     outgoing,
     reset,
+    server_groups,
     servers,
     tables,
     topologies,
@@ -42,7 +43,7 @@ from kilonova.model.server import PowerState
 from kilonova.model.topology.given import GivenCell, TopologyUse
 from kilonova.network.service import EmbeddedNetworks
 from kilonova.simulation import bus
-from kilonova.simulation.schedule import DEVICE, HOSTS, PINNED, Fault, Schedule
+from kilonova.simulation.schedule import DEVICE, HOSTS, PINNED, Fault, Operation, Schedule
 
 Patch = pytest.MonkeyPatch
 
@@ -423,6 +424,61 @@ def a_guest_moves_with_the_processors_it_had(patch: Patch) -> None:
     patch.setattr(outgoing, "_given", own)
 
 
+def cards_stay_as_they_were(patch: Patch) -> None:
+    """A host that was away does not look whether its guests' cards are still their servers'."""
+
+    async def nothing(self: Any, server: Any, listed: Any) -> None:
+        return None
+
+    patch.setattr(reconcile.Reconciler, "_match_cards", nothing)
+
+
+def a_failed_attach_keeps_its_port(patch: Patch) -> None:
+    """The port that an attach has made stays the server's, although its host could not plug it in."""
+    patch.delitem(outcomes._UNDONE, "attach_interface")
+
+
+def a_group_is_not_asked_for_a_place(patch: Patch) -> None:
+    """Who places a server of a group trusts what it saw when it chose."""
+    patch.setattr(server_groups, "claim_place", lambda *given: True)
+    patch.setattr(server_groups, "claim_places", lambda *given: True)
+
+
+def plugging(schedule: Schedule) -> Schedule:
+    """Servers get cards and lose them just when all hosts fall silent, for longer than their leases."""
+    source = Random(schedule.seed)
+    operations = [Operation(at=0.1 * slot, kind="create", slot=slot, retries=3) for slot in range(6)]
+    for kind, until in (("attach", 5.0), ("detach", 6.5), ("attach", 8.0), ("detach", 8.0)):
+        operations += [
+            Operation(at=until - source.uniform(0.0, 1.5), kind=kind, slot=slot, retries=1) for slot in range(6)
+        ]
+    operations.sort(key=lambda operation: operation.at)
+    silent = tuple(
+        Fault(
+            at=7.5,
+            lasts=source.uniform(12.0, 15.0),
+            kind=source.choice(("partition", "partition", "frozen", "kill")),
+            target=host,
+            turns=int(source.expovariate(1 / 25)),
+        )
+        for host in HOSTS
+    )
+    unable = Fault(at=3.0, lasts=3.0, kind="sick", target=HOSTS[0], verbs=("change_nics",))
+    return msgspec.structs.replace(
+        schedule, operations=tuple(operations), faults=(unable, *silent), pace=1.0, slots_of_host=8, quota=10
+    )
+
+
+def together(schedule: Schedule) -> Schedule:
+    """Many servers that are never to be on one host are asked for at once."""
+    operations = tuple(
+        Operation(at=0.0, kind="create", slot=slot, project=2, retries=3, apart=True) for slot in range(3)
+    )
+    return msgspec.structs.replace(
+        schedule, operations=operations, faults=(), distance=40.0, slots_of_host=8, quota=10
+    )
+
+
 def particular(schedule: Schedule) -> Schedule:
     """A world in which servers want processors and devices of their own, and there is room."""
     wanted = (PINNED, DEVICE)
@@ -534,4 +590,7 @@ BUGS: dict[Callable[[Patch], None], tuple[Callable[[Schedule], Schedule], int]] 
     an_emulators_processor_does_not_count: (particular, 20),
     what_is_given_back_counts_as_given: (particular, 10),
     a_guest_moves_with_the_processors_it_had: (particular, 30),
+    cards_stay_as_they_were: (plugging, 10),
+    a_failed_attach_keeps_its_port: (plugging, 10),
+    a_group_is_not_asked_for_a_place: (together, 10),
 }

@@ -6,6 +6,7 @@ import msgspec
 
 from kilonova.database import findings
 from kilonova.hypervisor.fake.driver import FakeDriver
+from kilonova.hypervisor.fake.settings import Fault
 from kilonova.model.guest import GuestState
 from tests.simulation.world import Client, World, until_running
 
@@ -72,4 +73,28 @@ async def test_a_new_incarnation_forgets_what_is_not_so_any_more(world: World, c
     await client.until_gone(server_id)
     world.agents[host] = world.agent(host)
     await world.agents[host].start()
+    assert await reported(world) == []
+
+
+async def test_a_card_of_nobody_is_pulled_out(world: World, client: Client) -> None:
+    """An attach ended without the host that was plugging the card in; its port may be another server's by now."""
+    server_id, _, driver = await active(world, client)
+    own = driver.nics(server_id)
+    left = msgspec.structs.replace(own[0], port_id="99999999-9999-4999-8999-999999999999")
+    await driver.change_nics(server_id, [*own, left])
+    await asyncio.sleep(65)
+    assert driver.nics(server_id) == own
+    assert await reported(world) == []
+
+
+async def test_a_card_that_a_guest_does_not_let_go_is_shown(world: World, client: Client) -> None:
+    server_id, host, driver = await active(world, client)
+    own = driver.nics(server_id)
+    left = msgspec.structs.replace(own[0], port_id="99999999-9999-4999-8999-999999999999")
+    await driver.change_nics(server_id, [*own, left])
+    driver.inject(Fault(verb="change_nics", message="it does not let go of its card", times=1))
+    await asyncio.sleep(65)
+    assert await reported(world) == [("guest_cards", host, server_id)]
+    await asyncio.sleep(60)
+    assert driver.nics(server_id) == own
     assert await reported(world) == []

@@ -1,9 +1,9 @@
 """Compares the hypervisor with the database, both ways, and mends what is safe to mend.
 
 Confirmed but not yet running: let it run, or be off if it is to stay so. Prepared but confirmed for nobody: unmake
-it; it never ran. Power states that changed by themselves: report. A guest that ran and belongs to nobody here: say so
-and leave it, removing it is policy. What only a person can judge is reported as findings, all of them each time
-(``kilonova check`` shows them).
+it; it never ran. Cards of ports that are not the server's: pull them out. Power states that changed by themselves:
+report. A guest that ran and belongs to nobody here: say so and leave it, removing it is policy. What only a person can
+judge is reported as findings, all of them each time (``kilonova check`` shows them).
 """
 
 import asyncio
@@ -28,8 +28,9 @@ from kilonova.messaging.contract import (
 from kilonova.model.clock import Clock
 from kilonova.model.context import RequestContext
 from kilonova.model.errors import KilonovaError
-from kilonova.model.finding import GUEST_CHANGED, GUEST_GONE, GUEST_OF_NOBODY, Finding
+from kilonova.model.finding import GUEST_CARDS, GUEST_CHANGED, GUEST_GONE, GUEST_OF_NOBODY, Finding
 from kilonova.model.guest import Guest, GuestState
+from kilonova.model.kinds.interfaces import ATTACH_INTERFACE
 from kilonova.model.server import PowerState, VmState
 
 log = structlog.get_logger()
@@ -49,6 +50,7 @@ _WITH_GUEST = (
     *(VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED),
     *(VmState.RESCUED, VmState.RESIZED),
 )
+_STANDING = (GuestState.RUNNING, GuestState.PAUSED, GuestState.OFF, GuestState.CRASHED)
 _AT_REST = (VmState.SOFT_DELETED, VmState.SHELVED)
 _CONTEXT = RequestContext(request_id="req-reconcile")
 _RESUMED_AT_ONCE = 4
@@ -84,6 +86,7 @@ class Reconciler:
         The guests are listed *before* the question, so that whatever is removed is older than the answer; what is
         reported is looked at again just before.
         """
+        changed_here = self._workplace.watch()
         guests = {guest.server_id: guest for guest in await self._driver.list_guests()}
         work = await self._conductor.ask(
             ListHostWork(
@@ -102,6 +105,9 @@ class Reconciler:
             for server in work.servers
             if not server.busy and (report := await self._compare(server, guests.get(server.server_id)))
         ]
+        for server in work.servers:
+            if not server.busy and server.server_id not in changed_here:
+                await self._match_cards(server, guests.get(server.server_id))
         known = {server.server_id for server in work.servers}
         for guest in guests.values():
             if guest.server_id in work.remove or (
@@ -202,6 +208,31 @@ class Reconciler:
             f"the guest is {guest.state}, the server was {server.vm_state}; it changed by itself, and the server followed",
         )
         return GuestChanged(server_id=server.server_id, power_state=POWER[guest.state])
+
+    async def _match_cards(self, server: ServerOnHost, listed: Guest | None) -> None:
+        """An attach or detach ended without this host, or a port was deleted: its guest gets the server's cards.
+
+        What is listed is older than the answer, and no step has changed the server since; so the answer is what is to be.
+        """
+        server_id, wanted = server.server_id, server.guest.nics
+        if listed is None or listed.state not in _STANDING or server.vm_state not in ATTACH_INTERFACE.vm_states:
+            return
+        differing = {*listed.ports} ^ {nic.port_id for nic in wanted}
+        if not differing or self._workplace.busy(server_id):
+            return
+        await self._workplace.enter(server_id)
+        try:
+            await self._driver.change_nics(server_id, wanted)
+            log.warning("cards changed to those of the server", server=server_id, ports=sorted(differing))
+        except KilonovaError as error:
+            self._found(
+                GUEST_CARDS,
+                server_id,
+                f"its guest's cards are not the server's (ports {', '.join(sorted(differing))}), and it cannot be given "
+                f"those: {error.message}. Stop the server, then they are changed by themselves",
+            )
+        finally:
+            self._workplace.leave(server_id)
 
     async def _remove(self, listed: Guest) -> None:
         """Unmake a guest that must not be here, unless it was built anew since it was listed."""

@@ -14,6 +14,7 @@ class Workplace:
         self._waiting: dict[str, int] = {}
         self._runs: dict[str, StepRun] = {}  # by action
         self._tasks: dict[str, asyncio.Task[object]] = {}  # by server
+        self._left: set[str] = set()
 
     def running(self) -> list[RunningStep]:
         """What the heartbeat renews."""
@@ -22,6 +23,11 @@ class Workplace:
     def busy(self, server_id: str) -> bool:
         """Whether somebody works on the server, or waits to."""
         return server_id in self._locks
+
+    def watch(self) -> set[str]:
+        """The servers that somebody has ended working on since now; it grows, until the next such call."""
+        self._left = set()
+        return self._left
 
     def hold(self, run: StepRun) -> None:
         """From now on the heartbeat renews this step."""
@@ -64,6 +70,7 @@ class Workplace:
     def leave(self, server_id: str) -> None:
         """The next one's turn."""
         self._locks[server_id].release()
+        self._left.add(server_id)
         self._leave_queue(server_id)
 
     def _leave_queue(self, server_id: str) -> None:

@@ -6,6 +6,7 @@ import msgspec
 GUEST_OF_NOBODY = "guest_of_nobody"
 GUEST_GONE = "guest_gone"
 GUEST_CHANGED = "guest_changed"
+GUEST_CARDS = "guest_cards"
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -142,7 +142,7 @@ class GuestCommand(msgspec.Struct, frozen=True, kw_only=True):
 
 class Guest(msgspec.Struct, frozen=True, kw_only=True):
     """A guest found on a hypervisor: whose it is, what it does, the epoch that prepared it. ``incoming`` is where it waits for
-    the memory of a running one; ``rescued``: it boots a rescue system beside its own disk."""
+    the memory of a running one; ``rescued``: it boots a rescue system beside its own disk; ``ports``: those of its cards."""
 
     server_id: str
     name: str
@@ -150,6 +150,7 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int = 0
     incoming: str = ""
     rescued: bool = False
+    ports: list[str] = []
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):

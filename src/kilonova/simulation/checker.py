@@ -7,16 +7,18 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.engine import Connection
 
 from kilonova.database import checks
-from kilonova.database.tables import actions, allocations, ports, servers
+from kilonova.database.tables import actions, allocations, ports, server_group_members, servers
 from kilonova.model.action import ActionState
 from kilonova.model.finding import Finding
 from kilonova.model.guest import GuestState
+from kilonova.model.kinds.interfaces import ATTACH_INTERFACE, DETACH_INTERFACE
 from kilonova.model.kinds.soft_delete import RESTORE, SOFT_DELETE
 from kilonova.model.server import Server, VmState
 from kilonova.model.topology.given import given_twice, read_given
 from kilonova.simulation.clients import Promise
 from kilonova.simulation.hypervisor import Machine
 from kilonova.simulation.images import Shelved
+from kilonova.simulation.services import APART
 
 _NO_ACTION = ("delete", "abort")  # a delete may find another one at work; an abort is a word to an action that runs
 _OFF = (GuestState.OFF, GuestState.CRASHED)
@@ -34,6 +36,18 @@ _ALL_SERVERS = select(servers).order_by(servers.c.seq)
 _ALL_ACTIONS = select(actions).order_by(actions.c.seq)
 _TOPOLOGIES = select(allocations.c.server_id, allocations.c.host, allocations.c.topology)
 _PORTS = select(ports.c.id, ports.c.device_id)
+_CARDS_CHANGED = (
+    select(actions.c.kind, actions.c.state, actions.c.input, actions.c.server_id)
+    .where(actions.c.kind.in_((ATTACH_INTERFACE.name, DETACH_INTERFACE.name)))
+    .order_by(actions.c.seq)
+)
+_PLACES = (
+    select(allocations.c.host, allocations.c.server_id)
+    .join(server_group_members, server_group_members.c.server_id == allocations.c.server_id)
+    .where(server_group_members.c.group_id == APART)
+    .distinct()
+    .order_by(allocations.c.host, allocations.c.server_id)
+)
 _REQUESTS = select(actions.c.server_id, actions.c.request_id)
 _TAKEN_BACK = select(actions.c.server_id).where(
     or_(
@@ -65,6 +79,9 @@ def check(connection: Connection, seen: Seen, now: int) -> list[Finding]:
         *_guests(by_id, seen),
         *_topologies(connection, seen),
         *_ports(connection, rows),
+        *_cards(rows, seen),
+        *_plugged(connection),
+        *_group(connection),
         *_images(connection, by_id, seen),
         *_promises(connection, by_id, seen),
     ]
@@ -174,6 +191,38 @@ def _ports(connection: Connection, rows: Sequence[Server]) -> Iterator[Finding]:
         for nic in server.addresses:
             if held.get(nic["port_id"]) != server.id:
                 yield _finding("port_lost", server, f"its port {nic['port_id']} does not exist or is not its own")
+
+
+def _cards(rows: Sequence[Server], seen: Seen) -> Iterator[Finding]:
+    """A guest has the cards of its server, also after a host was away while they changed."""
+    for server in rows:
+        machine = seen.machines.get(server.host or "")
+        guest = None if machine is None else machine.guests.get(server.id)
+        if guest is None or server.deleted_at is not None or server.vm_state not in ATTACH_INTERFACE.vm_states:
+            continue
+        has, wanted = {nic.port_id for nic in guest.spec.nics}, {nic["port_id"] for nic in server.addresses}
+        if has != wanted:
+            yield _finding("cards_astray", server, f"its guest has cards of the ports {has}, and not of {wanted}")
+
+
+def _plugged(connection: Connection) -> Iterator[Finding]:
+    """What attaches and detaches said of their ports is so: a port that is gone came from neither."""
+    held = {(row.id, row.device_id) for row in connection.execute(_PORTS)}
+    for row in connection.execute(_CARDS_CHANGED):
+        attached = row.kind == ATTACH_INTERFACE.name
+        if attached is not (row.state == ActionState.SUCCEEDED) and (row.input["port_id"], row.server_id) in held:
+            message = f"'{row.kind}' has {row.state}, and the port {row.input['port_id']} is its server's"
+            yield Finding(kind="port_stays", subject=row.server_id, message=message)
+
+
+def _group(connection: Connection) -> Iterator[Finding]:
+    """Of the servers that are never to be on one host, no host holds two, nor a place for two."""
+    held: dict[str, list[str]] = {}
+    for row in connection.execute(_PLACES):
+        held.setdefault(row.host, []).append(row.server_id)
+    for host, together in held.items():
+        if len(together) > 1:
+            yield Finding(kind="not_apart", subject=host, message=f"it holds {' and '.join(together)}")
 
 
 def _promises(connection: Connection, by_id: Mapping[str, Server], seen: Seen) -> Iterator[Finding]:

@@ -5,12 +5,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute import (
     deferred_delete,
     evacuation,
+    interfaces,
     live_migration,
     rebuild,
     server_actions,
@@ -30,7 +31,7 @@ from kilonova.model.context import Caller, RequestContext
 from kilonova.model.errors import Conflict, KilonovaError, NotFound, Unavailable
 from kilonova.simulation.images import IMAGE
 from kilonova.simulation.schedule import Operation
-from kilonova.simulation.services import DOUBLE, FLAVOR
+from kilonova.simulation.services import APART, DOUBLE, FLAVOR
 from kilonova.web.call import Call, Reply
 from kilonova.web.policy import Policy
 
@@ -45,6 +46,9 @@ _BODIES: dict[str, dict[str, Any]] = {
     "shelve": {"shelve": None},
     "reset": {"os-resetState": {"state": "error"}},
     "reboot": {"reboot": {"type": "HARD"}},
+    "password": {"changePassword": {"adminPass": "anew"}},
+    "dump": {"trigger_crash_dump": None},
+    "attach": {"interfaceAttachment": {}},
     "grow": {"resize": {"flavorRef": DOUBLE}},
     "shrink": {"resize": {"flavorRef": FLAVOR}},
     "migrate": {"migrate": None},
@@ -66,7 +70,25 @@ async def _abort(cloud: Deployment, call: Call) -> Reply:
     return await server_migrations.abort(cloud, call)
 
 
-_NAMED = select(table.c.id, table.c.host).where(table.c.name == bindparam("of_name")).order_by(table.c.seq)
+async def _attach(cloud: Deployment, call: Call) -> Reply:
+    call.params = {"server_id": call.params["id"]}
+    return await interfaces.create(cloud, call)
+
+
+async def _detach(cloud: Deployment, call: Call) -> Reply:
+    """Detach the server's last card, but never its only one."""
+    ports = await cloud.networks.ports_of(call.params["id"])
+    if len(ports) < 2:
+        raise Conflict("it has one card only")
+    call.params = {"server_id": call.params["id"], "id": ports[-1]["id"]}
+    return await interfaces.delete(cloud, call)
+
+
+_NAMED = (
+    select(table.c.id, table.c.host)
+    .where(or_(table.c.name == bindparam("of_name"), table.c.name.like(bindparam("of_names"))))
+    .order_by(table.c.seq)
+)
 _HANDLERS: dict[str, Callable[[Deployment, Call], Awaitable[Reply]]] = {
     "create": servers.create,
     "delete": servers.delete,
@@ -74,6 +96,10 @@ _HANDLERS: dict[str, Callable[[Deployment, Call], Awaitable[Reply]]] = {
     "start": server_actions.start,
     "pause": server_states.pause,
     "unpause": server_states.unpause,
+    "password": server_states.change_password,
+    "dump": server_states.crash_dump,
+    "attach": _attach,
+    "detach": _detach,
     "suspend": server_states.suspend,
     "resume": server_states.resume,
     "rescue": server_rescue.rescue,
@@ -152,7 +178,8 @@ class Clients:
             return [""]
 
         def named(connection: Connection) -> list[str]:
-            found = connection.execute(_NAMED, {"of_name": f"s{operation.slot}"})
+            name = f"s{operation.slot}"
+            found = connection.execute(_NAMED, {"of_name": name, "of_names": f"{name}-%"})
             if operation.kind == "evacuate":  # an operator fences a host before moving what is on it
                 powerless = self._powerless()
                 return [str(row.id) for row in found if row.host in powerless]
@@ -209,8 +236,12 @@ class Clients:
         call.params = {"id": server_id}
         call.body = _BODIES.get(operation.kind)
         if operation.kind == "create":
-            asked = {"imageRef": IMAGE, "flavorRef": operation.flavor or FLAVOR, "networks": "auto"}
+            asked: dict[str, Any] = {"imageRef": IMAGE, "flavorRef": operation.flavor or FLAVOR, "networks": "auto"}
+            if operation.count > 1:
+                asked |= {"min_count": operation.count, "max_count": operation.count}
             call.body = {"server": {"name": f"s{operation.slot}", **asked}}
+            if operation.apart:
+                call.body["os:scheduler_hints"] = {"group": APART}
         elif operation.kind == "grow" and operation.flavor:
             call.body = {"resize": {"flavorRef": operation.flavor}}
         return call

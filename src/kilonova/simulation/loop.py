@@ -3,7 +3,7 @@
 Several *processes* share the loop. To which one a callback belongs is kept in a context variable, so that it is inherited
 by every task and timer that a process makes. Within a process callbacks run in the order asyncio promises; between
 processes the seed chooses. A process that was killed is never run again: its tasks stand where they stood, no ``finally``
-of theirs runs, as after ``kill -9``.
+of theirs runs, as after ``kill -9``. One that is frozen (``kill -STOP``) does nothing, and does all of it when it goes on.
 """
 
 import asyncio
@@ -27,15 +27,17 @@ class Livelock(Exception):
 
 
 class Process:
-    """One life of a simulated operating-system process. ``kill_after`` counts down its turns."""
+    """One life of a simulated operating-system process. ``held`` is what has come to it while it is ``frozen``."""
 
     def __init__(self, name: str, *, skew: float = 0.0) -> None:
         self.name = name
         self.skew = skew
         self.alive = True
         self.ready = False
-        self.kill_after: int | None = None
+        self.frozen = False
+        self.held: list[asyncio.Handle] = []
         self.on_death: Callable[[Process], None] = lambda process: None
+        self._fate: tuple[int, Callable[[], None]] | None = None
         self.context = contextvars.copy_context()
         self.context.run(PROCESS.set, self)
 
@@ -43,15 +45,29 @@ class Process:
         """At once, wherever its tasks are."""
         if self.alive:
             self.alive = False
+            self.held.clear()
             self.on_death(self)
+
+    def freeze(self) -> None:
+        """It stands still where it is, and does not notice."""
+        self.frozen = True
+
+    def meets(self, turns: int, fate: Callable[[], None]) -> None:
+        """``fate`` befalls it after so many turns of its own, unless it is spared; the latest counts."""
+        self._fate = (turns, fate)
+
+    def spare(self, fate: Callable[[], None] | None = None) -> None:
+        """What was to befall it does not; with ``fate``, only that."""
+        if self._fate is not None and fate in (None, self._fate[1]):
+            self._fate = None
 
     def turned(self) -> None:
         """A turn has ended, which is an await point."""
-        if self.kill_after is not None:
-            self.kill_after -= 1
-            if self.kill_after < 0:
-                self.kill_after = None
-                self.kill()
+        if self._fate is not None:
+            turns, fate = self._fate
+            self._fate = (turns - 1, fate) if turns > 0 else None
+            if self._fate is None:
+                fate()
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
@@ -122,12 +138,20 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             process = handle._context.get(PROCESS)  # type: ignore[attr-defined]
             if process is None:
                 handle._run()
+            elif process.frozen and process.alive:
+                process.held.append(handle)
             elif process.alive:
                 handle._run()
                 process.turned()
             self.turns += 1
             if self._most_turns is not None and self.turns > self._most_turns:
                 raise Livelock(f"{self.turns} turns, and virtual time is only {self._moment:.3f} s")
+
+    def thaw(self, process: Process) -> None:
+        """It goes on, with all that has come meanwhile: what was asked of it, answers, timers that ran out."""
+        process.frozen = False
+        self._ready.extend(process.held)
+        process.held.clear()
 
     def _jump(self) -> None:
         scheduled = self._scheduled

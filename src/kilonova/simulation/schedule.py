@@ -18,7 +18,12 @@ FAULTS_UNTIL = 24.0
 _MOVES = ("grow", "shrink", "migrate", "live", "live", "shelve")
 _ENDS = {"confirm": 6, "revert": 6, "abort": 3, "unshelve": 6, "offload": 2, "delete": 1, "stop": 2}
 _VERBS = ("prepare", "release", "destroy", "power_on", "power_off", "reboot")
-_VERBS_OF_LIVES = ("set_paused", "suspend", "snapshot", "power_on", "power_off", "prepare")
+_VERBS_OF_LIVES = ("set_paused", "suspend", "snapshot", "power_on", "power_off", "prepare", "change_nics", "command")
+_PLUGGING = (
+    *("attach", "attach", "attach", "detach", "detach", "password", "dump", "reboot", "stop", "start"),
+    *("live", "grow", "confirm", "revert", "rebuild", "delete", "restore"),
+)
+_APART = ("live", "migrate", "grow", "confirm", "revert", "shelve", "unshelve", "delete")
 _WAYS = (
     *(("pause", "unpause"), ("pause", "image", "unpause"), ("suspend", "resume"), ("suspend", "reboot")),
     *(("rescue", "unrescue"), ("stop", "rebuild", "start"), ("rebuild",), ("image",), ("backup", "backup")),
@@ -29,7 +34,8 @@ _WAYS = (
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One request of a client, ``at`` seconds, about the server in ``slot``; asked again ``retries`` times.
 
-    ``flavor``: another than the usual one.
+    ``flavor``: another than the usual one. ``apart``: the servers that ask for it are to be on different hosts. ``count``: so
+    many servers at once.
     """
 
     at: float
@@ -38,10 +44,13 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     project: int = 0
     retries: int = 0
     flavor: str = ""
+    apart: bool = False
+    count: int = 1
 
     def words(self) -> str:
         again = f", asked again up to {self.retries} times" if self.retries else ""
-        what = f"{self.kind} {self.flavor}".rstrip()
+        what = " ".join(filter(None, (self.kind, self.flavor, "apart" if self.apart else "")))
+        what += f" {self.count} of" if self.count > 1 else ""
         return f"{self.at:6.2f} s  {what} s{self.slot} (project p{self.project}{again})"
 
 
@@ -54,7 +63,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     ``chances`` of small misfortunes. ``guest``: a guest of the host shuts itself down. ``blind``: the service ``target``
     cannot reach the database. ``forced``: an operator says that a host is down although it lives. ``jump``: the wall clock of
     ``target`` is moved by ``turns`` tenths of a second, and stays so.
-    ``machine``: the host loses its power, with all that runs on it.
+    ``machine``: the host loses its power, with all that runs on it. ``frozen``: the process ``target`` stands still, ``turns``
+    turns of its own after ``at``, and then goes on as if no time had passed.
     """
 
     at: float
@@ -79,6 +89,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
             "forced": f"{self.target} is forced down",
             "jump": f"the clock of {self.target} jumps by {self.turns / 10:g} s",
             "machine": f"{self.target} loses its power",
+            "frozen": f"{self.target} freezes {self.turns} turns later, until",
         }.get(self.kind, f"{self.kind} outage")
         return f"{self.at:6.2f} s  {what}, for {self.lasts:.2f} s"
 
@@ -117,6 +128,9 @@ def draw(seed: int) -> Schedule:
     living = Random(f"{seed} lives")
     asked += _lives(living, servers + 10)
     faults += _ailments(living)
+    asked += _plugged(Random(f"{seed} cards"), servers + 20)
+    asked += _apart(Random(f"{seed} apart"), servers + 30)
+    faults += _standstills(Random(f"{seed} frozen"), [operation.at for operation in asked])
     fitting = Random(f"{seed} topology")
     topology = fitting.random() < 0.4
     if topology:
@@ -208,6 +222,37 @@ def _lives(source: Random, first_slot: int) -> list[Operation]:
     return found
 
 
+def _plugged(source: Random, first_slot: int) -> list[Operation]:
+    """In two worlds of five: servers whose cards come and go, and that are told things, while they live and move."""
+    found: list[Operation] = []
+    for slot in range(first_slot, first_slot + source.choice((0, 0, 0, 1, 2))):
+        at = round(source.uniform(0, REQUESTS_UNTIL / 3), 3)
+        found.append(Operation(at=at, kind="create", slot=slot, project=2, retries=3))
+        while source.random() < 0.9:
+            at = round(at + (source.expovariate(0.8) if source.random() < 0.7 else source.uniform(0, 0.3)), 3)
+            if at < REQUESTS_UNTIL:
+                retries = source.choice((1, 3, 5))
+                found.append(Operation(at=at, kind=source.choice(_PLUGGING), slot=slot, project=2, retries=retries))
+    return found
+
+
+def _apart(source: Random, first_slot: int) -> list[Operation]:
+    """In one world of three: servers, several of one request, that are never to be on one host, and are moved."""
+    found: list[Operation] = []
+    if source.random() < 2 / 3:
+        return found
+    for slot in range(first_slot, first_slot + source.randint(1, 3)):
+        at = round(source.uniform(0, REQUESTS_UNTIL / 2), 3)
+        count = source.choice((1, 1, 2))
+        found.append(Operation(at=at, kind="create", slot=slot, project=2, retries=1, apart=True, count=count))
+        while source.random() < 0.7:
+            at = round(at + source.expovariate(0.5), 3)
+            if at < REQUESTS_UNTIL:
+                retries = source.choice((1, 3, 5))
+                found.append(Operation(at=at, kind=source.choice(_APART), slot=slot, project=2, retries=retries))
+    return found
+
+
 def _ailments(source: Random) -> list[Fault]:
     """Hosts that fail at what those servers ask of them."""
     found = []
@@ -216,6 +261,18 @@ def _ailments(source: Random) -> list[Fault]:
         lasts = round(min(source.expovariate(0.3) + 0.2, FAULTS_UNTIL - at), 3)
         verbs = tuple(source.sample(_VERBS_OF_LIVES, source.randint(1, 3)))
         found.append(Fault(at=at, lasts=lasts, kind="sick", target=source.choice(HOSTS), verbs=verbs))
+    return found
+
+
+def _standstills(source: Random, busy: list[float]) -> list[Fault]:
+    """In two worlds of five: processes that stand still, mostly for longer than their leases."""
+    found = []
+    for _ in range(source.choice((0, 0, 0, 1, 2))):
+        at = round(min(source.choice(busy) + source.expovariate(1.0), REQUESTS_UNTIL), 3)
+        lasts = source.expovariate(0.5) if source.random() < 0.3 else source.uniform(6.0, FAULTS_UNTIL - at)
+        turns = int(source.expovariate(1 / 25))
+        target = source.choice((*PROCESSES, *HOSTS))
+        found.append(Fault(at=at, lasts=round(lasts, 3), kind="frozen", target=target, turns=turns))
     return found
 
 

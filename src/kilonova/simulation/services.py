@@ -9,14 +9,16 @@ from sqlalchemy.engine import Connection
 from kilonova.api.compute.deployment import Deployment
 from kilonova.compute.agent import Agent
 from kilonova.conductor.service import Conductor
-from kilonova.config import Config
+from kilonova.config import Config, QuotaConfig
 from kilonova.database.connection import Database
 from kilonova.database.flavors import insert_flavor, seed_flavors
+from kilonova.database.server_groups import insert as insert_group
 from kilonova.hypervisor.driver import Driver
 from kilonova.hypervisor.fake.settings import FakeSettings
 from kilonova.messaging.bus import Bus
 from kilonova.model.clock import Clock, Ids, Random
 from kilonova.model.flavor import Flavor
+from kilonova.model.placement import GroupPolicy
 from kilonova.model.topology.machine import Device
 from kilonova.network.service import EmbeddedNetworks
 from kilonova.network.settings import NetworkSettings
@@ -29,6 +31,9 @@ from kilonova.simulation.schedule import DEVICE, HOSTS, PINNED
 FLAVOR = "1"  # m1.tiny: 1 core, 512 MiB, 1 GiB
 DOUBLE = "double"  # twice of everything
 DEDICATED = "0-1,32"  # processors of a host with a topology
+APART = "22222222-2222-4222-8222-222222222222"
+"""A server group of the third project, whose servers are never to be on one host."""
+
 _CARD = Device(address="0000:01:00.0", vendor_id="10de", product_id="1eb8")
 
 
@@ -73,6 +78,17 @@ def fill(connection: Connection) -> None:
     for name, more in ((PINNED, {}), (DEVICE, with_device)):
         made = Flavor(id=name, name=name, vcpus=1, memory_mb=512, disk_gb=1, extra_specs={**specs, **more})
         insert_flavor(connection, made, EPOCH)
+    insert_group(
+        connection,
+        group_id=APART,
+        project_id="p2",
+        user_id="u2",
+        name="apart",
+        policy=GroupPolicy.ANTI_AFFINITY,
+        rules={},
+        now=EPOCH,
+        quota_defaults=QuotaConfig().model_dump(),
+    )
     bootstrap_networks(connection, NetworkSettings(), "p0", EPOCH)
 
 

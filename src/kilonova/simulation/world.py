@@ -207,7 +207,7 @@ class World:
             case "kill":
                 if process is not None and process.alive:
                     self._back_after[fault.target] = fault.lasts
-                    process.kill_after = fault.turns
+                    process.meets(fault.turns, process.kill)
                 return
             case "restart":
                 service = self._services.get(fault.target)
@@ -222,6 +222,11 @@ class World:
                 self._jumps[fault.target] = self._jumps.get(fault.target, 0.0) + fault.turns / 10
                 if fault.target in self._clocks:
                     self._clocks[fault.target].jump(fault.turns / 10)
+                return
+            case "frozen":
+                if process is not None and process.alive:
+                    process.meets(fault.turns, process.freeze)
+                    self._loop.later(fault.lasts, self._thaw, process)
                 return
             case "stuck":
                 self.machines[fault.target].free.clear()
@@ -273,6 +278,13 @@ class World:
             case "weather":
                 self._weather.end(fault.chances)
 
+    def _thaw(self, process: Process) -> None:
+        self._note("fate", "frozen ends", process.name)
+        if process.frozen:
+            self._loop.thaw(process)
+        else:
+            process.spare(process.freeze)  # it had too little to do to be caught
+
     def _force(self, host: str, *, down: bool) -> None:
         """An operator's word, which no outage of ours keeps from the database."""
         services_of_host = services_table.c.host == host
@@ -286,7 +298,7 @@ class World:
         """From now on all goes well; those that are dead come back as they were going to."""
         self._note("fate", "all is well")
         for process in self._processes.values():
-            process.kill_after = None
+            process.spare()
 
     async def _stop(self, process: Process, service: services.Service) -> None:
         try:

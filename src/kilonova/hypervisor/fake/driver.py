@@ -370,6 +370,7 @@ def _describe(guest: FakeGuest) -> Guest:
         state=guest.state,
         epoch=spec.epoch,
         incoming="fake" if spec.incoming else "",
+        ports=[nic.port_id for nic in spec.nics],
     )
 
 

@@ -95,6 +95,7 @@ class Instance:
             state=self.state,
             epoch=spec.epoch,
             rescued=self.record.rescue is not None,
+            ports=[nic.port_id for nic in spec.nics],
         )
 
     @property
