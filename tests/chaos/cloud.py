@@ -162,6 +162,13 @@ class Cloud:
         await asyncio.sleep(seconds)
         await asyncio.to_thread(server.start)
 
+    async def lose_broker(self, seconds: float) -> None:
+        """Kill it, and put a new, empty one in its place: every queue and message is gone."""
+        await asyncio.to_thread(self.broker.kill)
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(shutil.rmtree, self.broker.directory / "data")
+        await asyncio.to_thread(self.broker.start)
+
     # --- life ------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:

@@ -69,6 +69,11 @@ def _broker(seconds: float, *, kill: bool) -> Harm:
     return harm
 
 
+async def _another_broker(cloud: Cloud) -> None:
+    await cloud.lose_broker(RESTART)
+    await cloud.until_up((*CONTROL, *COMPUTES))
+
+
 def _database(seconds: float, *, kill: bool) -> Harm:
     async def harm(cloud: Cloud) -> None:
         await cloud.interrupt(cloud.database, seconds, kill=kill)
@@ -114,6 +119,7 @@ SCENARIOS = {
         Scenario(name="all nova-computes frozen", down_for="20 s", harm=_freeze(*COMPUTES)),
         Scenario(name="RabbitMQ killed", down_for=SECONDS, harm=_broker(RESTART, kill=True)),
         Scenario(name="RabbitMQ stopped", down_for="20 s", harm=_broker(20.0, kill=False)),
+        Scenario(name="RabbitMQ lost with all messages", down_for=SECONDS, harm=_another_broker),
         Scenario(name="database killed", down_for=SECONDS, harm=_database(RESTART, kill=True)),
         Scenario(name="database stopped", down_for="20 s", harm=_database(20.0, kill=False)),
         Scenario(name="everything at once", down_for=SECONDS, harm=_everything),

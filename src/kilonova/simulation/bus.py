@@ -34,13 +34,14 @@ _SETTINGS = BusSettings()
 
 
 class _Letter:
-    __slots__ = ("attempt", "body", "context", "dead_queue", "dead_reason", "deadline", "reply", "sent_at")
+    __slots__ = ("attempt", "body", "context", "dead_queue", "dead_reason", "deadline", "forgotten", "reply", "sent_at")
 
     def __init__(self, body: bytes, context: RequestContext, sent_at: int) -> None:
         self.body = body
         self.context = context
         self.sent_at = sent_at
         self.attempt = 1
+        self.forgotten = False
         self.dead_reason: str | None = None
         self.dead_queue: str | None = None
         self.reply: Callable[[bytes], None] | None = None
@@ -79,6 +80,13 @@ class Broker:
         """After an outage or a partition: hand out what waited."""
         for queue in self._queues.values():
             self.dispatch(queue)
+
+    def forget_all(self) -> None:
+        """The broker that comes back is a new, empty one: what waits is gone, and what is worked on comes no second time."""
+        for queue in self._queues.values():
+            queue.waiting.clear()
+            for letter in [letter for server in queue.servers for letter in server.running.values()]:
+                letter.forgotten = True
 
     def forget(self, process: Process) -> None:
         """A process was killed: nobody serves for it, what it had in hand comes again."""
@@ -167,7 +175,7 @@ class Broker:
         self._surprised(where, error)
 
     def _again_later(self, queue: _Queue, letter: _Letter) -> None:
-        if letter.reply is not None:
+        if letter.reply is not None or letter.forgotten:
             return
         letter.attempt += 1
         if letter.attempt > _SETTINGS.delivery_limit:

@@ -58,7 +58,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """One misfortune, from ``at`` for ``lasts`` seconds.
 
     ``kill``: the process ``target``, ``turns`` turns of its own after ``at``; it comes back ``lasts`` later. ``broker``,
-    ``database``: an outage. ``partition``: ``target`` cannot reach the broker. ``sick``: the ``verbs`` of a host fail.
+    ``database``: an outage. ``amnesia``: the broker is away, and comes back without a message. ``partition``: ``target`` cannot reach the broker. ``sick``: the ``verbs`` of a host fail.
     ``slow``: verbs of a host take up to ``turns`` seconds more; ``stuck``: they do not end until it is over. ``weather``:
     ``chances`` of small misfortunes. ``guest``: a guest of the host shuts itself down. ``blind``: the service ``target``
     cannot reach the database. ``forced``: an operator says that a host is down although it lives. ``jump``: the wall clock of
@@ -130,6 +130,7 @@ def draw(seed: int) -> Schedule:
     faults += _ailments(living)
     asked += _plugged(Random(f"{seed} cards"), servers + 20)
     asked += _apart(Random(f"{seed} apart"), servers + 30)
+    faults += _losses(Random(f"{seed} losses"), [operation.at for operation in asked])
     faults += _standstills(Random(f"{seed} frozen"), [operation.at for operation in asked])
     fitting = Random(f"{seed} topology")
     topology = fitting.random() < 0.4
@@ -262,6 +263,14 @@ def _ailments(source: Random) -> list[Fault]:
         verbs = tuple(source.sample(_VERBS_OF_LIVES, source.randint(1, 3)))
         found.append(Fault(at=at, lasts=lasts, kind="sick", target=source.choice(HOSTS), verbs=verbs))
     return found
+
+
+def _losses(source: Random, busy: list[float]) -> list[Fault]:
+    """In one world of ten: the broker is lost with all it held."""
+    if source.random() < 0.9:
+        return []
+    at = round(min(source.choice(busy) + source.expovariate(1.0), REQUESTS_UNTIL), 3)
+    return [Fault(at=at, lasts=round(source.expovariate(0.3) + 0.05, 3), kind="amnesia")]
 
 
 def _standstills(source: Random, busy: list[float]) -> list[Fault]:

@@ -240,7 +240,7 @@ class World:
                     self._back_after[fault.target] = fault.lasts
                     process.kill()
                 return
-            case "broker":
+            case "broker" | "amnesia":
                 self._broker.up = False
             case "database":
                 self._roads.up = False
@@ -257,7 +257,9 @@ class World:
     def _relent(self, fault: Fault) -> None:
         self._note("fate", f"{fault.kind} ends", fault.target)
         match fault.kind:
-            case "broker":
+            case "broker" | "amnesia":
+                if fault.kind == "amnesia":
+                    self._broker.forget_all()
                 self._broker.up = True
                 self._broker.recover()
             case "database":
