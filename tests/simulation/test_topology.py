@@ -27,6 +27,15 @@ async def active(client: Client, flavor_id: str, **more: Any) -> tuple[str, str]
     return server_id, (await client.until(server_id, "ACTIVE"))["OS-EXT-SRV-ATTR:host"]
 
 
+async def test_a_host_shows_the_processors_that_servers_share(tmp_path: Path) -> None:
+    """As Nova's libvirt driver does: those that one server gets for itself are no VCPUs."""
+    async with opened(tmp_path) as (_, client):
+        (one, _) = (await client("GET", "/os-hypervisors/detail", token="admin", version="2.1")).json()["hypervisors"]
+        assert one["vcpus"] == 4
+        total = (await client("GET", "/os-hosts/host1", token="admin", version="2.1")).json()["host"][0]["resource"]
+        assert (total["project"], total["cpu"]) == ("(total)", 4)
+
+
 async def topology(client: Client, server_id: str, token: str = "member") -> dict[str, Any]:
     answer = await client("GET", f"/servers/{server_id}/topology", token=token)
     assert answer.status_code == 200, answer.text

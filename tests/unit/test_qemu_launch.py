@@ -18,6 +18,7 @@ from kilonova.hypervisor.qemu.record import GuestRecord, load, save
 from kilonova.hypervisor.qemu.settings import QemuSettings
 from kilonova.model.errors import HostFault, Invalid, Misconfigured
 from kilonova.model.guest import GuestSpec, ImageTicket, InjectedFile, Nic
+from kilonova.model.topology.given import GivenCell, GivenTopology
 
 SETTINGS = QemuSettings(root_ports=2)
 
@@ -183,6 +184,12 @@ def test_meta_data_has_what_the_guest_needs() -> None:
     assert document["keys"] == [{"name": "mine", "type": "ssh", "data": "ssh-ed25519 AAAA me"}]
     assert document["meta"] == {"a": "b"}
     assert "public_keys" not in meta_data(spec())
+    assert document["dedicated_cpus"] == []
+
+
+def test_a_guest_is_told_which_of_its_processors_have_one_of_their_own() -> None:
+    cell = GivenCell(host_cell=0, shared=[0], pins=[(2, 4), (1, 7)], memory_mb=192)
+    assert meta_data(spec(topology=GivenTopology(cells=[cell])))["dedicated_cpus"] == [1, 2]
 
 
 def test_the_drive_has_every_version_and_user_data_only_if_there_is_some() -> None:

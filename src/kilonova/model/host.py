@@ -56,3 +56,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb_ratio: float = 1.0
     disk_gb_ratio: float = 1.0
     inventory_terms: dict[str, dict[str, float]] = {}
+
+    @property
+    def vcpus_shared(self) -> int:
+        """The processors that servers share: those that are given to one server each are none of its VCPUs, as in Nova."""
+        return self.vcpus - self.vcpus_reserved

@@ -34,7 +34,17 @@ _SETTINGS = BusSettings()
 
 
 class _Letter:
-    __slots__ = ("attempt", "body", "context", "dead_queue", "dead_reason", "deadline", "forgotten", "reply", "sent_at")
+    __slots__ = (
+        "attempt",
+        "body",
+        "context",
+        "dead_queue",
+        "dead_reason",
+        "deadline",
+        "forgotten",
+        "reply",
+        "sent_at",
+    )
 
     def __init__(self, body: bytes, context: RequestContext, sent_at: int) -> None:
         self.body = body

@@ -58,13 +58,13 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """One misfortune, from ``at`` for ``lasts`` seconds.
 
     ``kill``: the process ``target``, ``turns`` turns of its own after ``at``; it comes back ``lasts`` later. ``broker``,
-    ``database``: an outage. ``amnesia``: the broker is away, and comes back without a message. ``partition``: ``target`` cannot reach the broker. ``sick``: the ``verbs`` of a host fail.
-    ``slow``: verbs of a host take up to ``turns`` seconds more; ``stuck``: they do not end until it is over. ``weather``:
-    ``chances`` of small misfortunes. ``guest``: a guest of the host shuts itself down. ``blind``: the service ``target``
-    cannot reach the database. ``forced``: an operator says that a host is down although it lives. ``jump``: the wall clock of
-    ``target`` is moved by ``turns`` tenths of a second, and stays so.
-    ``machine``: the host loses its power, with all that runs on it. ``frozen``: the process ``target`` stands still, ``turns``
-    turns of its own after ``at``, and then goes on as if no time had passed.
+    ``database``: an outage. ``amnesia``: the broker is away, and comes back without a message. ``partition``: ``target``
+    cannot reach the broker. ``sick``: the ``verbs`` of a host fail. ``slow``: verbs of a host take up to ``turns`` seconds
+    more; ``stuck``: they do not end until it is over. ``weather``: ``chances`` of small misfortunes. ``guest``: a guest of
+    the host shuts itself down. ``blind``: the service ``target`` cannot reach the database. ``forced``: an operator says that
+    a host is down although it lives. ``jump``: the wall clock of ``target`` is moved by ``turns`` tenths of a second, and
+    stays so. ``machine``: the host loses its power, with all that runs on it. ``frozen``: the process ``target`` stands
+    still, ``turns`` turns of its own after ``at``, and then goes on as if no time had passed.
     """
 
     at: float

@@ -55,7 +55,7 @@ def _resources(connection: Connection, name: str) -> list[dict[str, Any]]:
         by_project[project_id] = [one + more for one, more in zip(before, taken, strict=True)]
     most = [sum(column) for column in zip(*by_project.values(), strict=True)] or [0, 0, 0]
     rows: list[tuple[str, list[int]]] = [
-        ("(total)", [host.vcpus, host.memory_mb, host.disk_gb]),
+        ("(total)", [host.vcpus_shared, host.memory_mb, host.disk_gb]),
         ("(used_now)", [host.vcpus_used, host.memory_mb_used, host.disk_gb_used]),
         ("(used_max)", most),
         *sorted(by_project.items()),

@@ -58,7 +58,7 @@ def amounts(found: Hypervisor) -> dict[str, int]:
     """What there is, what is claimed and what is free: cores, MiB, GiB."""
     host = found.host
     return {
-        "vcpus": host.vcpus,
+        "vcpus": host.vcpus_shared,
         "vcpus_used": host.vcpus_used,
         "memory_mb": host.memory_mb,
         "memory_mb_used": host.memory_mb_used,

@@ -94,7 +94,7 @@ def meta_data(spec: GuestSpec) -> dict[str, Any]:
         "project_id": spec.project_id,
         "meta": spec.metadata,
         "devices": [],
-        "dedicated_cpus": [],
+        "dedicated_cpus": [] if spec.topology is None else sorted(spec.topology.pins),
     }
     if spec.public_key:
         name = spec.key_name or "key"
