@@ -1,14 +1,18 @@
 """Broker, conductor or answers are away for a while: what waited goes on at once when they are back, not when a clock says so."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy.engine import Connection
 
 from kilonova.conductor.due import Due
+from kilonova.database.flavors import seed_flavors
+from kilonova.hypervisor.fake.settings import FakeSettings
 from kilonova.messaging.bus import BusUnavailable, CallTimeout
 from kilonova.messaging.contract import BeginStep, HostReport, Message
+from kilonova.simulation.virtual_time import VirtualClock
 from tests.simulation.world import Client, World, nothing_left, until_running
 
 
@@ -187,3 +191,33 @@ async def test_a_sweep_that_a_bug_breaks_off_is_begun_anew(
     road.broken = False
     await until_settled(world, client, server_id)
     assert len(broken) == 2
+
+
+class Leaping(VirtualClock):
+    """A wall clock that leaps, as that of a machine does which slept or was paused."""
+
+    def leap(self, seconds: float) -> None:
+        self._epoch += int(seconds * 1_000_000)
+
+
+async def test_a_machine_that_slept_takes_nobody_for_dead(tmp_path: Path) -> None:
+    """All hosts were silent for an hour, and so was everybody else: what they were doing goes on."""
+    clock = Leaping()
+    slow = FakeSettings(delays={"reboot": 8.0})
+    world = World(tmp_path, clock=clock, machine=slow, membership={"heartbeat": 5.0})  # the sweep looks first
+    await world.start()
+    await world.database.run(seed_flavors, clock.now())
+    client = Client(world)
+    server_id = await client.boot()
+    await asyncio.sleep(15)
+    answer = await client("POST", f"/servers/{server_id}/action", {"reboot": {"type": "SOFT"}})
+    assert answer.status_code == 202
+    await asyncio.sleep(2.1)
+    clock.leap(3600)
+    await asyncio.sleep(30)
+    server = await client.show(server_id)
+    assert (server["status"], server["OS-EXT-STS:task_state"]) == ("ACTIVE", None)
+    assert "fault" not in server
+    [reboot, _] = (await client("GET", f"/servers/{server_id}/os-instance-actions")).json()["instanceActions"]
+    assert (reboot["action"], reboot["message"]) == ("reboot", None)
+    await world.stop()

@@ -90,7 +90,7 @@ async def test_a_pinned_server_is_no_vcpu_and_counts_for_the_quota(tmp_path: Pat
     async with opened(tmp_path, hosts=1) as (_, client):
         await active(client, "pinned")
         host = (await client("GET", "/os-hypervisors/detail", token="admin", version="2.1")).json()["hypervisors"][0]
-        assert (host["vcpus"], host["vcpus_used"]) == (8, 0)
+        assert (host["vcpus"], host["vcpus_used"]) == (4, 0)
         limits = (await client("GET", "/limits")).json()["limits"]["absolute"]
         assert limits["totalCoresUsed"] == 2
 

@@ -61,7 +61,12 @@ class Sweep:
     async def run(self) -> None:
         """Sweep for ever; a database that is away is waited for, and one action that breaks a sweep keeps none from the next."""
         while True:
+            lay_down = self._clock.now()
             await self._clock.sleep(self._config.sweep_interval)
+            overslept = (self._clock.now() - lay_down) / 1_000_000 - self._config.sweep_interval
+            if overslept > self._down_after / 2:  # we stood still, the machine slept, or somebody set its clock
+                self.distrust()
+                log.warning("hosts get time to report before their silence counts", overslept=round(overslept, 1))
             try:
                 await self.once()
             except Unavailable as error:
@@ -72,7 +77,8 @@ class Sweep:
                 log.exception("sweep broken off; the next one begins anew", host=self._host)
 
     def distrust(self) -> None:
-        """We, or the database, or the broker were away: that hosts were silent says nothing until they had time to report."""
+        """We, or the database, or the broker were away, or time has leapt: that hosts were silent says nothing until they
+        had time to report."""
         self._blind_until = self._clock.monotonic() + self._down_after
 
     async def once(self) -> int:
