@@ -98,16 +98,22 @@ class Cloud:
         process.wait()
         self._pid_file(name).unlink(missing_ok=True)
 
-    async def freeze(self, names: Iterable[str], seconds: float) -> None:
+    async def freeze(self, names: Iterable[str], seconds: float, servers: Iterable[PrivateServer] = ()) -> None:
         """SIGSTOP, and SIGCONT so much later: they go on where they stood, with what they believed then."""
+        groups = [process for server in servers if (process := server.process) is not None]
         processes = [self._processes[name] for name in names]
-        for process in processes:
-            process.send_signal(signal.SIGSTOP)
+
+        def signal_all(number: signal.Signals) -> None:
+            for group in groups:
+                group.signal_group(number)
+            for process in processes:
+                process.send_signal(number)
+
+        signal_all(signal.SIGSTOP)
         try:
             await asyncio.sleep(seconds)
         finally:
-            for process in processes:
-                process.send_signal(signal.SIGCONT)
+            signal_all(signal.SIGCONT)
 
     def bring_back(self, names: Iterable[str]) -> None:
         """Let the supervisor start them again."""

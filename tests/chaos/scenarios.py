@@ -49,6 +49,11 @@ def _freeze(*names: str) -> Harm:
     return harm
 
 
+async def _stand_still(cloud: Cloud) -> None:
+    """As a paused virtual machine does, or a laptop that is closed."""
+    await cloud.freeze((*CONTROL, *COMPUTES), FROZEN, (cloud.broker, cloud.database))
+
+
 def _keep_down(*names: str) -> Harm:
     async def harm(cloud: Cloud) -> None:
         for name in names:
@@ -122,6 +127,7 @@ SCENARIOS = {
         Scenario(name="RabbitMQ lost with all messages", down_for=SECONDS, harm=_another_broker),
         Scenario(name="database killed", down_for=SECONDS, harm=_database(RESTART, kill=True)),
         Scenario(name="database stopped", down_for="20 s", harm=_database(20.0, kill=False)),
+        Scenario(name="everything frozen", down_for="20 s", harm=_stand_still),
         Scenario(name="everything at once", down_for=SECONDS, harm=_everything),
     )
 }
