@@ -221,3 +221,24 @@ async def test_a_machine_that_slept_takes_nobody_for_dead(tmp_path: Path) -> Non
     [reboot, _] = (await client("GET", f"/servers/{server_id}/os-instance-actions")).json()["instanceActions"]
     assert (reboot["action"], reboot["message"]) == ("reboot", None)
     await world.stop()
+
+
+async def test_a_host_that_slept_looks_at_once_what_was_decided_without_it(tmp_path: Path) -> None:
+    clock = Leaping()
+    world = World(tmp_path, clock=clock)
+    await world.start()
+    await world.database.run(seed_flavors, clock.now())
+    client = Client(world)
+    server_id = await client.boot()
+    host = (await client.until(server_id, "ACTIVE"))["OS-EXT-SRV-ATTR:host"]
+    await until_running(world, host, server_id)
+    driver = world.drivers[host]
+    kept = driver._guests[server_id]
+    assert (await client("DELETE", f"/servers/{server_id}")).status_code == 204
+    await client.until_gone(server_id)
+    await asyncio.sleep(5)
+    driver._guests[server_id] = kept  # as if the delete had gone on without the host
+    clock.leap(60)
+    await asyncio.sleep(3 * world.config.membership.heartbeat)
+    assert await driver.show_guest(server_id) is None
+    await world.stop()

@@ -96,7 +96,7 @@ class Agent:
         self._capabilities: Capabilities | None = None
         self._monitors = monitors_of(compute.monitors)
         self._reported: HostResources | None = None
-        self._heard_at = clock.monotonic()
+        self._heard_at, self._heard_on = clock.monotonic(), clock.now()
         self._unsure = False  # silence, or a step without a verdict: others may have decided without us
         self._compare_at = 0.0
         self._subscriptions: list[Subscription] = []
@@ -310,9 +310,17 @@ class Agent:
             patience=patience,
         )
         self._reported = resources
-        self._heard_at = self._clock.monotonic()
+        self._heard()
         for action_id in answer.lost:
             self._workplace.cancel_action(action_id)
+
+    def _heard(self) -> None:
+        """The conductor has answered. After a silence longer than a lease, one of our own included (we stood still, the machine
+        slept: only the wall clock knows), others may have decided without us."""
+        slept = (self._clock.now() - self._heard_on) / 1_000_000
+        if max(slept, self._clock.monotonic() - self._heard_at) > self._lease:
+            self._unsure = True
+        self._heard_at, self._heard_on = self._clock.monotonic(), self._clock.now()
 
     def _topology(self, resources: HostResources) -> Topology | None:
         """The machine's, as servers may use it."""
