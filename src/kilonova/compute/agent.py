@@ -14,7 +14,7 @@ from kilonova.compute.build import StepFailed
 from kilonova.compute.conductor import ConductorClient
 from kilonova.compute.image_cache import ImageCache
 from kilonova.compute.monitors import monitors_of
-from kilonova.compute.operations import OPERATIONS, PREPARING
+from kilonova.compute.operations import ON_A_CONFIRMED_GUEST, OPERATIONS, PREPARING
 from kilonova.compute.reconcile import Reconciler
 from kilonova.compute.resume import ResumeList
 from kilonova.compute.step import StepRun
@@ -99,6 +99,7 @@ class Agent:
         self._heard_at, self._heard_on = clock.monotonic(), clock.now()
         self._unsure = False  # silence, or a step without a verdict: others may have decided without us
         self._compare_at = 0.0
+        self._hurry = 0.0  # seconds until the next comparison, while one made out of turn has left something
         self._subscriptions: list[Subscription] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._resumed: set[asyncio.Task[None]] = set()
@@ -115,6 +116,7 @@ class Agent:
             log.warning(self._capabilities.warning, host=self.host)
         await self._report(patience=self._lease * 5)
         work = await self._reconciler.once(taking_over=True)
+        self._hurry = self._interval if self._reconciler.unfinished else 0.0
         self._subscriptions = [
             await self._bus.serve(compute_queue(self.host), self.handle, concurrency=self._config.concurrency),
             await self._bus.serve(compute_calls_queue(self.host), self.answer, concurrency=_CALLS, durable=False),
@@ -201,6 +203,7 @@ class Agent:
             log.warning("no word on a finished step", action=run.asked.action_id, error=error.message)
             self._unsure = True
         except HostFault as fault:
+            self._unsure = self._unsure or run.finishing  # confirmed, and it does not run: reconcile lets it
             await run.fail(fault)
         except Exception as error:
             log.exception("step failed", action=run.asked.action_id, step=run.asked.step)
@@ -210,7 +213,16 @@ class Agent:
         operation = OPERATIONS.get(run.asked.step)
         if operation is None:
             raise Invalid(f"nova-compute does not know the step {run.asked.step!r}")
+        if run.asked.step in ON_A_CONFIRMED_GUEST:
+            await self._let_run(run.asked.server_id)
         await operation(run, self._tools)
+
+    async def _let_run(self, server_id: str) -> None:
+        """The server stands in the database as being here, or this step would not have been asked for: if its guest is still
+        prepared, the word that it may run was lost, or we were restarted before we heard it."""
+        guest = await self.driver.show_guest(server_id)
+        if guest is not None and guest.state in (GuestState.PREPARED, GuestState.MOVED):
+            await self.driver.release(server_id)
 
     async def _cancelled(self, run: StepRun) -> None:
         """A delete wants the server, or the lease is lost: unmake a guest that never ran.
@@ -273,6 +285,7 @@ class Agent:
         """Heard again after a silence: meanwhile servers may have been deleted or moved without asking this host."""
         if self._unsure:
             self._unsure = False
+            self._hurry = self._interval
             self._compare_at = self._clock.monotonic() + self._random.uniform(0.0, self._interval)
 
     def _stop_unconfirmed(self) -> None:
@@ -311,6 +324,7 @@ class Agent:
         )
         self._reported = resources
         self._heard()
+        self._unsure = self._unsure or answer.compare
         for action_id in answer.lost:
             self._workplace.cancel_action(action_id)
 
@@ -344,7 +358,8 @@ class Agent:
         )
 
     async def _until_comparison(self) -> None:
-        self._compare_at = self._clock.monotonic() + self._config.reconcile_interval
+        most = self._config.reconcile_interval
+        self._compare_at = self._clock.monotonic() + (min(self._hurry, most) or most)
         while (left := self._compare_at - self._clock.monotonic()) > 0:
             await self._clock.sleep(min(left, self._interval))  # in short sleeps: it may be moved forward
 
@@ -353,6 +368,7 @@ class Agent:
             await self._until_comparison()
             try:
                 found = await self._reconciler.once(taking_over=False)
+                self._hurry = 2 * self._hurry if self._reconciler.unfinished else 0.0
                 self._take_up([step for step in found if not self._workplace.busy(step.server_id)])
             except KilonovaError as error:
                 log.warning("reconcile put off", host=self.host, error=error.message)

@@ -48,3 +48,9 @@ OPERATIONS: dict[str, Operation] = {
 
 PREPARING = frozenset({"build", "rebuild", "arrive", "resurrect", "receive"})
 """Steps that make a guest which never ran: when they are cancelled, what they have made is unmade."""
+
+ON_A_CONFIRMED_GUEST = frozenset(
+    {"power_on", "power_off", "reboot", "put_away", "plug", "unplug", "snapshot", "shelve", "rescue", "unrescue"}
+    | {"pause", "unpause", "suspend", "resume", "set_password", "crash_dump", "depart", "retreat", "transfer"}
+)
+"""Steps that are asked for only where the server is, in a state that it has on a host: its guest was confirmed there."""

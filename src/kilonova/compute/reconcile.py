@@ -7,7 +7,8 @@ judge is reported as findings, all of them each time (``kilonova check`` shows t
 """
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Container, Iterator
 
 import structlog
 
@@ -78,6 +79,8 @@ class Reconciler:
         self._incarnation = incarnation
         self._resume_list = resume
         self._findings: list[Finding] = []
+        self.unfinished = False
+        """Whether the last comparison left something: what failed, or what an action is changing just now."""
         self._told = False  # whether the conductor knows that there is none
 
     async def once(self, *, taking_over: bool) -> list[PerformStep]:
@@ -96,35 +99,58 @@ class Reconciler:
             _CONTEXT,
             patience=10.0 if taking_over else 0.0,
         )
-        self._findings = []
+        self._findings, self.unfinished = [], False
         if taking_over and self._resume_list is not None:
             await self._resume(work.servers, self._resume_list)
-        await self._fence(work.servers, guests)
-        changed = [
-            report
-            for server in work.servers
-            if not server.busy and (report := await self._compare(server, guests.get(server.server_id)))
-        ]
         for server in work.servers:
-            if not server.busy and server.server_id not in changed_here:
-                await self._match_cards(server, guests.get(server.server_id))
+            with self._on_its_own(server.server_id):
+                await self._fence(server, guests.get(server.server_id))
+        changed = []
+        for server in work.servers:
+            with self._on_its_own(server.server_id):
+                changed += await self._attend(server, guests.get(server.server_id), changed_here)
         known = {server.server_id for server in work.servers}
         for guest in guests.values():
-            if guest.server_id in work.remove or (
-                guest.server_id not in known and guest.state is GuestState.PREPARED
-            ):
-                await self._remove(guest)
-            elif guest.server_id not in known:
-                self._found(
-                    GUEST_OF_NOBODY,
-                    guest.server_id,
-                    f"a guest is here ({guest.state}) whose server the database does not know; it is left as it is: "
-                    "save what is on its disk and end it by hand",
-                )
+            if guest.server_id not in known:
+                with self._on_its_own(guest.server_id):
+                    await self._turn_away(guest, asked=guest.server_id in work.remove)
         if changed:
             await self._conductor.ask(ReportGuests(host=self._host, changed=changed), Acknowledged, _CONTEXT)
         await self._tell_findings()
         return work.steps
+
+    @contextlib.contextmanager
+    def _on_its_own(self, server_id: str) -> Iterator[None]:
+        """What cannot be done for one server keeps no other from being looked at."""
+        try:
+            yield
+        except KilonovaError as error:
+            self.unfinished = True
+            log.warning("not mended yet", server=server_id, host=self._host, error=error.message)
+
+    async def _attend(
+        self, server: ServerOnHost, guest: Guest | None, changed_here: Container[str]
+    ) -> list[GuestChanged]:
+        """One server of this host; what is to be reported of its guest."""
+        if server.busy:
+            self.unfinished |= guest is None or POWER[guest.state] != server.power_state
+            return []
+        report = await self._compare(server, guest)
+        if server.server_id not in changed_here:
+            await self._match_cards(server, guest)
+        return [] if report is None else [report]
+
+    async def _turn_away(self, guest: Guest, *, asked: bool) -> None:
+        """A guest whose server is not here. ``asked``: the database knows the server, and says that it is not."""
+        if asked or guest.state is GuestState.PREPARED:
+            await self._remove(guest)
+        else:
+            self._found(
+                GUEST_OF_NOBODY,
+                guest.server_id,
+                f"a guest is here ({guest.state}) whose server the database does not know; it is left as it is: "
+                "save what is on its disk and end it by hand",
+            )
 
     def _found(self, kind: str, server_id: str, message: str) -> None:
         log.warning("finding", kind=kind, server=server_id, host=self._host, message=message)
@@ -165,18 +191,16 @@ class Reconciler:
         )
         listed.clear()
 
-    async def _fence(self, servers: list[ServerOnHost], guests: Mapping[str, Guest]) -> None:
-        """We were away, and these servers are being made anew elsewhere, or were put away: their guests must not run here."""
-        for server in servers:
-            guest = guests.get(server.server_id)
-            if guest is None or guest.state not in _AWAKE:
-                continue
-            if server.vm_state in _AT_REST and not server.busy and not self._workplace.busy(server.server_id):
-                log.warning("guest shut down: its server is to be off", server=guest.server_id, state=server.vm_state)
-                await self._driver.power_off(guest.server_id, 0)
-            elif server.fenced:
-                log.warning("guest shut down: its server is being evacuated", server=guest.server_id, host=self._host)
-                await self._driver.power_off(guest.server_id, 0)
+    async def _fence(self, server: ServerOnHost, guest: Guest | None) -> None:
+        """We were away, and the server is being made anew elsewhere, or was put away: its guest must not run here."""
+        if guest is None or guest.state not in _AWAKE:
+            return
+        if server.vm_state in _AT_REST and not server.busy and not self._workplace.busy(server.server_id):
+            log.warning("guest shut down: its server is to be off", server=guest.server_id, state=server.vm_state)
+            await self._driver.power_off(guest.server_id, 0)
+        elif server.fenced:
+            log.warning("guest shut down: its server is being evacuated", server=guest.server_id, host=self._host)
+            await self._driver.power_off(guest.server_id, 0)
 
     async def _compare(self, server: ServerOnHost, listed: Guest | None) -> GuestChanged | None:
         matches = listed is not None and POWER[listed.state] == server.power_state

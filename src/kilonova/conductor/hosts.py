@@ -65,15 +65,16 @@ class Hosts:
         report = delivery.message
         assert isinstance(report, HostReport)
         known = report.resources is None and report.topology is None
-        lost = await self._database.run(self._beat if known else self._report, report, self._clock.now())
-        return HostReportAnswer(lease_seconds=self._config.lease, lost=lost)
+        lost, compare = await self._database.run(self._beat if known else self._report, report, self._clock.now())
+        return HostReportAnswer(lease_seconds=self._config.lease, lost=lost, compare=compare)
 
     @fleeting
-    def _beat(self, connection: Connection, report: HostReport, now: int) -> list[str]:
+    def _beat(self, connection: Connection, report: HostReport, now: int) -> tuple[list[str], bool]:
         return self._report(connection, report, now)
 
-    def _report(self, connection: Connection, report: HostReport, now: int) -> list[str]:
-        membership.heartbeat(
+    def _report(self, connection: Connection, report: HostReport, now: int) -> tuple[list[str], bool]:
+        """The actions it runs that are not its own any more, and whether it is to compare itself."""
+        compare = membership.heartbeat(
             connection,
             binary=COMPUTE,
             host=report.host,
@@ -91,8 +92,10 @@ class Hosts:
             topologies.describe(connection, report.host, report.topology)
         running = [(step.action_id, step.epoch) for step in report.running]
         if running and membership.forced_down(connection, COMPUTE, report.host):
-            return [action_id for action_id, _ in running]  # an operator says it is down: its work goes to others
-        return actions.renew(connection, report.host, running, now + int(self._config.lease * 1_000_000))
+            return [
+                action_id for action_id, _ in running
+            ], compare  # an operator says it is down: its work goes to others
+        return actions.renew(connection, report.host, running, now + int(self._config.lease * 1_000_000)), compare
 
     def _description(self, report: HostReport) -> dict[str, object]:
         resources, capabilities, capacity = report.resources, report.capabilities, report.capacity

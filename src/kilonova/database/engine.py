@@ -420,6 +420,8 @@ def _again(connection: Connection, action: Action, remedy: Remedy, now: int, dis
     kind = KINDS[action.kind]
     step = kind.step(action.step)
     if remedy is Remedy.SKIP:
+        if step.performer is Performer.COMPUTE and action.on_host is not None:
+            membership.compare_soon(connection, action.on_host)
         following, server = (None, None) if kind.undoes(action.step) else _pass(connection, action, now)
         if following is None:
             _end_skipped(connection, action, now)

@@ -14,7 +14,9 @@ from kilonova.model.errors import NotFound
 from kilonova.model.host import Host, Service
 from kilonova.model.inventory import HOST_CLASSES, capacity, in_force, total
 
-_SERVICE_COLUMNS = [column for column in services.columns if column.name not in ("incarnation", "metrics")]
+_SERVICE_COLUMNS = [
+    column for column in services.columns if column.name not in ("incarnation", "metrics", "compare_due")
+]
 _SERVICES = sa.select(*_SERVICE_COLUMNS).order_by(services.c.id)
 _ONE_SERVICE = _SERVICES.where(
     services.c.binary == sa.bindparam("of_binary"), services.c.host == sa.bindparam("of_host")
@@ -25,8 +27,19 @@ _BEAT = (
         services.c.binary == sa.bindparam("of_binary"),
         services.c.host == sa.bindparam("of_host"),
         services.c.incarnation == sa.bindparam("of_incarnation"),
+        services.c.compare_due.is_(sa.bindparam("due")),
     )
-    .values(last_seen_at=sa.bindparam("now"), stopped_at=None, metrics=sa.bindparam("measured", type_=Json))
+    .values(
+        last_seen_at=sa.bindparam("now"),
+        stopped_at=None,
+        metrics=sa.bindparam("measured", type_=Json),
+        compare_due=False,
+    )
+)
+_COMPARE_SOON = (
+    services.update()
+    .where(services.c.binary == "nova-compute", services.c.host == sa.bindparam("of_host"))
+    .values(compare_due=True)
 )
 _TAKES_NONE = (
     sa.select(services.c.id)
@@ -77,12 +90,16 @@ def heartbeat(
     uuid: str,
     now: int,
     metrics: Mapping[str, float] | None = None,
-) -> None:
-    """Say that a service lives. A new incarnation takes over the row of the one before, and keeps its id."""
+) -> bool:
+    """Say that a service lives. A new incarnation takes over the row of the one before, and keeps its id.
+
+    Returns whether something was left to it by ``compare_soon``; it is told once.
+    """
     parameters: dict[str, Any] = {"of_binary": binary, "of_host": host, "of_incarnation": incarnation, "now": now}
     parameters["measured"] = metrics or None
-    if connection.execute(_BEAT, parameters).rowcount == 1:
-        return
+    for due in (False, True):
+        if connection.execute(_BEAT, {**parameters, "due": due}).rowcount == 1:
+            return due
     fresh: dict[str, Any] = {
         "incarnation": incarnation,
         "zone": zone,
@@ -90,11 +107,21 @@ def heartbeat(
         "last_seen_at": now,
         "stopped_at": None,
         "metrics": metrics or None,
+        "compare_due": False,
     }
     if connection.execute(_TAKE_OVER, {"of_binary": binary, "of_host": host, **fresh}).rowcount == 1:
-        return
+        return False
     row = {"uuid": uuid, "binary": binary, "host": host, "disabled": False, "forced_down": False, **fresh}
     connection.execute(_FIRST_BEAT, row)
+    return False
+
+
+def compare_soon(connection: Connection, host: str) -> None:
+    """Something was decided about a guest on a host without it: after its next report it compares itself with the database.
+
+    A hint: without it the host would find out with its next regular comparison.
+    """
+    connection.execute(_COMPARE_SOON, {"of_host": host})
 
 
 def goodbye(connection: Connection, *, binary: str, host: str, incarnation: str, now: int) -> None:

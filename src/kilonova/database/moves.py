@@ -213,6 +213,8 @@ def not_migrated_live(connection: Connection, action: Action, now: int) -> dict[
     begun = "destination" in action.work
     status = MigrationStatus.CANCELLED if aborted else MigrationStatus.FAILED if begun else MigrationStatus.ERROR
     stage(connection, action, status, now)
+    if begun:
+        membership.compare_soon(connection, action.work["destination"])  # a guest may be waiting there
     return {}
 
 

@@ -198,6 +198,9 @@ services = _table(
     sa.Column("started_at", Moment, nullable=False),
     sa.Column("last_seen_at", Moment, nullable=False),
     sa.Column("stopped_at", Moment),  # it said goodbye
+    sa.Column(
+        "compare_due", sa.Boolean, nullable=False, default=False
+    ),  # a guest there was decided about without its host
     sa.Column("metrics", Json),  # what the host's monitors measured last, by Nova's names; NULL: it has none
     sa.UniqueConstraint("binary", "host"),
 )

@@ -236,10 +236,12 @@ class HostReport(Message, frozen=True, kw_only=True):
 
 
 class HostReportAnswer(Message, frozen=True, kw_only=True):
-    """Leases renewed for ``lease_seconds``; the actions in ``lost`` are no longer yours: stop and undo."""
+    """Leases renewed for ``lease_seconds``; the actions in ``lost`` are no longer yours: stop and undo. ``compare``: something
+    was decided about your guests without you, so compare yourself soon."""
 
     lease_seconds: float
     lost: list[str] = []
+    compare: bool = False
 
 
 class ListHostWork(Message, frozen=True, kw_only=True):

@@ -292,7 +292,9 @@ class World:
         services_of_host = services_table.c.host == host
         self._storage.look(
             lambda connection: (
-                connection.execute(services_table.update().where(services_of_host).values(forced_down=down)).rowcount
+                connection.execute(
+                    services_table.update().where(services_of_host).values(forced_down=down, compare_due=not down)
+                ).rowcount
             )
         )
 

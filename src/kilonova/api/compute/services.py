@@ -70,6 +70,8 @@ def _update(connection: Connection, service: Service, values: dict[str, Any]) ->
             "that it has none of their guests. Start it, wait until the evacuations are 'completed', and ask again."
         )
     membership.update_service(connection, service.id, **values)
+    if values.get("forced_down") is False:
+        membership.compare_soon(connection, service.host)  # deletes went on without it
 
 
 async def update_by_word(cloud: Deployment, call: Call) -> Reply:

@@ -97,6 +97,7 @@ def _service(number: int) -> dict[str, object]:
         "incarnation": f"life-{number}",
         "disabled": False,
         "forced_down": False,
+        "compare_due": False,
         "started_at": NOW,
         "last_seen_at": NOW,
     }

@@ -440,6 +440,7 @@ def upgrade() -> None:
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("last_seen_at", sa.BigInteger(), nullable=False),
         sa.Column("stopped_at", sa.BigInteger(), nullable=True),
+        sa.Column("compare_due", sa.Boolean(), nullable=False),
         sa.Column("metrics", Json(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_services")),
         sa.UniqueConstraint("binary", "host", name=op.f("uq_services_binary_host")),
