@@ -357,6 +357,28 @@ def port_of(answer: dict[str, Any]) -> str:
     return str(answer["interfaceAttachment"]["port_id"])
 
 
+async def test_an_attach_that_a_delete_ended_is_not_there_after_a_restore(tmp_path: Path) -> None:
+    world = Networked(tmp_path, actions={"reclaim_instance_interval": 3600})
+    await world.start()
+    await world.database.run(seed_flavors, world.clock.now())
+    await world.networks.bootstrap("p0")
+    client = Client(world)
+    server_id = await client.boot(networks=[{"uuid": SHARED_NETWORK_ID}])
+    await client.until(server_id, "ACTIVE")
+    (first,) = await interfaces(client, server_id)
+    for driver in world.drivers.values():
+        driver.inject(Fault(verb="change_nics", message="it takes for ever", hang=True, times=1))
+    path = f"/servers/{server_id}"
+    body = {"interfaceAttachment": {"net_id": SHARED_NETWORK_ID}}
+    assert (await client("POST", f"{path}/os-interface", body)).status_code == 200
+    assert len(await interfaces(client, server_id)) == 2
+    assert (await client("DELETE", path)).status_code == 204
+    await client.until(server_id, "SOFT_DELETED")
+    assert (await client("POST", f"{path}/action", {"restore": None}, token="admin")).status_code == 202
+    await until_plugged(world, client, server_id, [first["port_id"]])
+    await world.stop()
+
+
 async def test_one_change_at_a_time(world: World, client: Client, net: Networking) -> None:
     own = await subnet_on(net)
     server_id = await client.boot(networks=[{"uuid": SHARED_NETWORK_ID}])

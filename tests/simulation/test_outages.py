@@ -9,9 +9,10 @@ from sqlalchemy.engine import Connection
 
 from kilonova.conductor.due import Due
 from kilonova.database.flavors import seed_flavors
-from kilonova.hypervisor.fake.settings import FakeSettings
+from kilonova.hypervisor.fake.settings import FakeSettings, Fault
 from kilonova.messaging.bus import BusUnavailable, CallTimeout
 from kilonova.messaging.contract import BeginStep, HostReport, Message
+from kilonova.model.guest import GuestState
 from kilonova.simulation.virtual_time import VirtualClock
 from tests.simulation.world import Client, World, nothing_left, until_running
 
@@ -242,3 +243,72 @@ async def test_a_host_that_slept_looks_at_once_what_was_decided_without_it(tmp_p
     await asyncio.sleep(3 * world.config.membership.heartbeat)
     assert await driver.show_guest(server_id) is None
     await world.stop()
+
+
+# --- what a host has missed ------------------------------------------------------------------------------------
+
+
+async def test_a_confirmed_guest_that_cannot_be_let_run_is_let_run_soon(world: World, client: Client) -> None:
+    for driver in world.drivers.values():
+        driver.inject(Fault(verb="release", message="the hypervisor is busy", times=1))
+    server_id = await client.boot()
+    assert await until_settled(world, client, server_id) < 4 * world.config.membership.heartbeat
+
+
+async def test_a_step_lets_run_what_was_confirmed(world: World, client: Client) -> None:
+    """The agent was restarted between the database's word and the guest's first instruction."""
+    server_id = await client.boot()
+    host = (await client.until(server_id, "ACTIVE"))["OS-EXT-SRV-ATTR:host"]
+    await until_running(world, host, server_id)
+    guest = world.drivers[host]._guests[server_id]
+    guest.state, guest.released = GuestState.PREPARED, False
+    answer = await client("POST", f"/servers/{server_id}/action", {"reboot": {"type": "HARD"}})
+    assert answer.status_code == 202
+    server = await client.until(server_id, "ACTIVE")
+    assert server["OS-EXT-STS:task_state"] is None and "fault" not in server
+    assert guest.state is GuestState.RUNNING
+
+
+async def test_one_guest_that_cannot_be_mended_keeps_no_other_from_it(tmp_path: Path) -> None:
+    world = World(tmp_path, hosts=1)
+    await world.start()
+    await world.database.run(seed_flavors, world.clock.now())
+    client = Client(world)
+    ids = [await client.boot() for _ in range(3)]
+    for server_id in ids:
+        await client.until(server_id, "ACTIVE")
+        await until_running(world, "host1", server_id)
+    driver = world.drivers["host1"]
+    driver.inject(Fault(verb="release", server_id=ids[0], message="its disk is broken", times=100))
+    for server_id in ids:
+        driver._guests[server_id].state, driver._guests[server_id].released = GuestState.PREPARED, False
+    await asyncio.sleep(65)
+    states = [driver._guests[server_id].state for server_id in ids]
+    assert states == [GuestState.PREPARED, GuestState.RUNNING, GuestState.RUNNING]
+    await world.stop()
+
+
+async def test_a_host_hears_with_its_heartbeat_that_something_was_decided_without_it(
+    world: World, client: Client
+) -> None:
+    server_id = await client.boot()
+    host = (await client.until(server_id, "ACTIVE"))["OS-EXT-SRV-ATTR:host"]
+    await until_running(world, host, server_id)
+    driver = world.drivers[host]
+    kept = driver._guests[server_id]
+    assert (await client("DELETE", f"/servers/{server_id}")).status_code == 204
+    await client.until_gone(server_id)
+    await asyncio.sleep(5)
+    driver._guests[server_id] = kept
+    await asyncio.sleep(5)
+    assert await driver.show_guest(server_id) is not None  # nobody has told the host
+    path = f"/os-services/{(await compute_service(client, host))['id']}"
+    for forced_down in (True, False):  # as an operator who has moved its servers away does
+        assert (await client("PUT", path, {"forced_down": forced_down}, token="admin")).status_code == 200
+    await asyncio.sleep(3 * world.config.membership.heartbeat)
+    assert await driver.show_guest(server_id) is None
+
+
+async def compute_service(client: Client, host: str) -> dict[str, Any]:
+    listed = (await client("GET", f"/os-services?host={host}", token="admin")).json()["services"]
+    return next(service for service in listed if service["binary"] == "nova-compute")

@@ -196,6 +196,7 @@ class Agent:
             return
         except Stale as stale:
             log.info("step overtaken", action=run.asked.action_id, reason=stale.message)
+            self._unsure = True  # what it has changed here may not be what was decided instead
         except asyncio.CancelledError:
             await self._cancelled(run)
         except Unavailable as error:
@@ -219,10 +220,16 @@ class Agent:
 
     async def _let_run(self, server_id: str) -> None:
         """The server stands in the database as being here, or this step would not have been asked for: if its guest is still
-        prepared, the word that it may run was lost, or we were restarted before we heard it."""
+        prepared, the word that it may run was lost, or we were restarted before we heard it. If it does not run now either, the
+        step finds that, and answers for it in its own way."""
         guest = await self.driver.show_guest(server_id)
-        if guest is not None and guest.state in (GuestState.PREPARED, GuestState.MOVED):
+        if guest is None or guest.state not in (GuestState.PREPARED, GuestState.MOVED):
+            return
+        try:
             await self.driver.release(server_id)
+        except KilonovaError as error:
+            self._unsure = True
+            log.warning("confirmed, and not let run yet", server=server_id, host=self.host, error=error.message)
 
     async def _cancelled(self, run: StepRun) -> None:
         """A delete wants the server, or the lease is lost: unmake a guest that never ran.

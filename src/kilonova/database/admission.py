@@ -6,12 +6,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, ledger, servers
+from kilonova.database import actions, ledger, outcomes, servers
 from kilonova.database.tables import servers as table
 from kilonova.messaging.contract import TimelineEvent
 from kilonova.model.action import Action, ActionState, Kind, Performer, Place, Remedy, host_of_step, next_step
 from kilonova.model.errors import Conflict
 from kilonova.model.kinds.catalog import KINDS
+from kilonova.model.kinds.interfaces import ATTACH_INTERFACE
 from kilonova.model.server import Server, TaskState
 
 _OPEN = (ActionState.PENDING, ActionState.RUNNING)
@@ -142,4 +143,6 @@ def _preempt(connection: Connection, server: Server, kind: Kind, now: int) -> bo
     }
     if not actions.change(connection, running.id, undone, epoch=running.epoch, states=_OPEN):
         raise Raced(server.id)
+    if running.kind == ATTACH_INTERFACE.name:  # a delete may be taken back, and the server has what it had before
+        servers.update(connection, server.id, **outcomes.undone(connection, running, now))
     return True

@@ -99,7 +99,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
     ``distance`` stretches every trip to the database and over the bus, ``pace`` is the most seconds an ordinary verb takes;
     ``reclaim`` is how long a deleted server can be restored (0: it is deleted at once). ``topology``: hosts have processors and
-    one of them a device for one server each, and some servers want them.
+    one of them a device for one server each, and some servers want them. ``reconcile``: seconds between the regular comparisons
+    of a host with the database; where they are rare, nothing may be left to them.
     """
 
     seed: int
@@ -112,6 +113,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     pace: float
     reclaim: float = 0.0
     topology: bool = False
+    reconcile: float = 8.0
 
 
 def draw(seed: int) -> Schedule:
@@ -149,6 +151,7 @@ def draw(seed: int) -> Schedule:
         pace=source.choice((0.05, 0.3, 1.0, 4.0)),
         reclaim=living.choice((0.0, 0.0, 6.0)),
         topology=topology,
+        reconcile=Random(f"{seed} reconcile").choice((8.0, 600.0)),
     )
 
 

@@ -46,7 +46,12 @@ def machine(host: str, slots: int, *, topology: bool) -> FakeSettings:
 
 
 def configuration(
-    quota: int, reclaim: float = 0.0, *, in_place: bool = False, dedicated: str | None = None
+    quota: int,
+    reclaim: float = 0.0,
+    *,
+    in_place: bool = False,
+    dedicated: str | None = None,
+    reconcile: float = 8.0,
 ) -> Config:
     """The defaults, but for what would only make worlds longer. ``dedicated``: processors that are given to one server each."""
     sets = {} if dedicated is None else {"cpu_dedicated_set": dedicated, "cpu_shared_set": "2-31,33-63"}
@@ -56,7 +61,7 @@ def configuration(
             "pci": {"alias": [{"name": "card", "vendor_id": _CARD.vendor_id, "product_id": _CARD.product_id}]},
             "compute": {
                 "host": "control",
-                "reconcile_interval": 8.0,
+                "reconcile_interval": reconcile,
                 "reserved_memory_mb": 0,
                 "shutdown_grace": 2.0,
                 **sets,

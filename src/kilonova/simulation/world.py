@@ -27,10 +27,10 @@ from kilonova.simulation.trace import Trace
 from kilonova.simulation.weather import Weather
 from kilonova.web.call import Reply
 
-QUIET_WITHIN = 150.0
-"""Seconds after the last fault by which every accepted request must have ended."""
+QUIET_WITHIN = 30.0
+"""Seconds after the last fault, and the last answer, by which every accepted request must have ended without a trace."""
 
-_SETTLED = 9.0  # a little more than one round of reconcile: what is well must stay well
+_SETTLED = 9.0  # a little more than one round of reconcile, where there are any: what is well must stay well
 _LAUNCHED = select(servers_table.c.launched_at, servers_table.c.host).where(
     servers_table.c.id == bindparam("of_server")
 )
@@ -56,7 +56,11 @@ class World:
         in_place = schedule.seed % 3 == 0
         dedicated = services.DEDICATED if schedule.topology else None
         self._config = services.configuration(
-            schedule.quota, schedule.reclaim, in_place=in_place, dedicated=dedicated
+            schedule.quota,
+            schedule.reclaim,
+            in_place=in_place,
+            dedicated=dedicated,
+            reconcile=schedule.reconcile,
         )
         slots = schedule.slots_of_host
         self.machines = {
@@ -91,13 +95,15 @@ class World:
         requests = [self._loop.create_task(self._at(operation)) for operation in self.schedule.operations]
         await self._clock.sleep(1.0 + self._last_moment())
         self._heal()
-        deadline = self._loop.time() + QUIET_WITHIN
+        asked_until = self._loop.time()
         well_since: float | None = None
         while not self.findings:
             await self._clock.sleep(1.0)
             now = self._loop.time()
-            quiet = all(request.done() for request in requests) and self._is_quiet()
-            if now > deadline:
+            answered = all(request.done() for request in requests)
+            asked_until = asked_until if answered else now
+            quiet = answered and self._is_quiet()
+            if now > asked_until + QUIET_WITHIN:
                 self.findings.extend(self._check() if quiet else [*self._check(), _endless()])
                 break
             if not quiet:
