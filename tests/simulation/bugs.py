@@ -24,6 +24,7 @@ from kilonova.database import (
     admission,
     engine,
     ledger,
+    membership,
     moves,
     outcomes,
     outgoing,
@@ -433,6 +434,26 @@ def cards_stay_as_they_were(patch: Patch) -> None:
     patch.setattr(reconcile.Reconciler, "_match_cards", nothing)
 
 
+def prepared_guests_refuse_what_is_asked(patch: Patch) -> None:
+    """A guest whose word was lost waits for a comparison, and every step asked of it meanwhile fails."""
+    patch.setattr(agent, "ON_A_CONFIRMED_GUEST", frozenset())
+    patch.setattr(agent.Agent, "_compare_soon", lambda self: None)
+
+
+def hosts_are_told_nothing(patch: Patch) -> None:
+    """Whatever is decided without a host, it learns with its next regular comparison."""
+    patch.setattr(membership, "compare_soon", lambda connection, host: None)
+
+
+def a_host_does_not_notice_that_it_slept(patch: Patch) -> None:
+    """A host that was silent, or stood still, goes on as if nothing had been decided meanwhile."""
+
+    def heard(self: Any) -> None:
+        self._heard_at, self._heard_on = self._clock.monotonic(), self._clock.now()
+
+    patch.setattr(agent.Agent, "_heard", heard)
+
+
 def a_failed_attach_keeps_its_port(patch: Patch) -> None:
     """The port that an attach has made stays the server's, although its host could not plug it in."""
     patch.delitem(outcomes._UNDONE, "attach_interface")
@@ -467,6 +488,41 @@ def plugging(schedule: Schedule) -> Schedule:
     return msgspec.structs.replace(
         schedule, operations=tuple(operations), faults=(unable, *silent), pace=1.0, slots_of_host=8, quota=10
     )
+
+
+def _meanwhile(schedule: Schedule, kind: str, asked: str, verbs: tuple[str, ...] = ()) -> Schedule:
+    """A world without regular comparisons, in which all hosts suffer the same while something is asked of each server."""
+    source = Random(schedule.seed)
+    operations = [Operation(at=0.1 * slot, kind="create", slot=slot, retries=3) for slot in range(6)]
+    operations += [Operation(at=source.uniform(5.0, 16.0), kind=asked, slot=slot, retries=3) for slot in range(6)]
+    operations.sort(key=lambda operation: operation.at)
+    faults = tuple(Fault(at=1.0, lasts=14.0, kind=kind, target=host, verbs=verbs) for host in HOSTS)
+    return msgspec.structs.replace(
+        schedule,
+        operations=tuple(operations),
+        faults=faults,
+        slots_of_host=8,
+        quota=10,
+        pace=0.3,
+        distance=1.0,
+        reclaim=0.0,
+        reconcile=600.0,
+    )
+
+
+def asleep(schedule: Schedule) -> Schedule:
+    """Servers are deleted while their hosts stand still."""
+    return _meanwhile(schedule, "frozen", "delete")
+
+
+def set_aside(schedule: Schedule) -> Schedule:
+    """Servers are deleted while an operator says that their hosts are down, and then that they are up."""
+    return _meanwhile(schedule, "forced", "delete")
+
+
+def hesitant(schedule: Schedule) -> Schedule:
+    """Hosts cannot let run what they have prepared; meanwhile it is asked to stop."""
+    return _meanwhile(schedule, "sick", "stop", ("release",))
 
 
 def together(schedule: Schedule) -> Schedule:
@@ -591,6 +647,9 @@ BUGS: dict[Callable[[Patch], None], tuple[Callable[[Schedule], Schedule], int]] 
     what_is_given_back_counts_as_given: (particular, 10),
     a_guest_moves_with_the_processors_it_had: (particular, 30),
     cards_stay_as_they_were: (plugging, 10),
+    prepared_guests_refuse_what_is_asked: (hesitant, 10),
+    hosts_are_told_nothing: (set_aside, 10),
+    a_host_does_not_notice_that_it_slept: (asleep, 10),
     a_failed_attach_keeps_its_port: (plugging, 10),
     a_group_is_not_asked_for_a_place: (together, 10),
 }

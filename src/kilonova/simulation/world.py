@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
+from kilonova.database import membership
 from kilonova.database.tables import actions
 from kilonova.database.tables import servers as servers_table
 from kilonova.database.tables import services as services_table
@@ -295,14 +296,13 @@ class World:
 
     def _force(self, host: str, *, down: bool) -> None:
         """An operator's word, which no outage of ours keeps from the database."""
-        services_of_host = services_table.c.host == host
-        self._storage.look(
-            lambda connection: (
-                connection.execute(
-                    services_table.update().where(services_of_host).values(forced_down=down, compare_due=not down)
-                ).rowcount
-            )
-        )
+
+        def say(connection: Connection) -> None:
+            connection.execute(services_table.update().where(services_table.c.host == host).values(forced_down=down))
+            if not down:
+                membership.compare_soon(connection, host)
+
+        self._storage.look(say)
 
     def _heal(self) -> None:
         """From now on all goes well; those that are dead come back as they were going to."""
