@@ -217,12 +217,23 @@ async def test_an_image_that_its_user_deletes_meanwhile(world: World, client: Cl
     assert made(world) == {}
 
 
-async def test_a_shelve_that_fails_leaves_a_server_that_follows_its_guest(world: World, client: Client) -> None:
+async def test_a_shelve_that_fails_leaves_a_server_that_runs(world: World, client: Client) -> None:
     server_id, host = await running(world, client)
     world.drivers[host].inject(Fault(verb="snapshot"))
     assert await act(client, server_id, "shelve") == 202
-    await client.until(server_id, "SHUTOFF")
+    await client.until(server_id, "ACTIVE")
     assert made(world) == {}
+    await until_running(world, host, server_id)
+
+
+async def test_after_a_failed_shelve_the_server_follows_a_guest_that_stays_off(world: World, client: Client) -> None:
+    server_id, host = await running(world, client)
+    world.drivers[host].inject(Fault(verb="snapshot"))
+    world.drivers[host].inject(Fault(verb="power_on"))
+    assert await act(client, server_id, "shelve") == 202
+    began = world.clock.monotonic()
+    await client.until(server_id, "SHUTOFF")
+    assert world.clock.monotonic() - began < 5 * world.config.membership.heartbeat
     assert await act(client, server_id, "os-start") == 202
     await client.until(server_id, "ACTIVE")
     await until_running(world, host, server_id)

@@ -209,6 +209,8 @@ class Agent:
         except Exception as error:
             log.exception("step failed", action=run.asked.action_id, step=run.asked.step)
             await run.fail(error)
+        finally:
+            self._unsure = self._unsure or run.look_again
 
     async def _operation(self, run: StepRun) -> None:
         operation = OPERATIONS.get(run.asked.step)
@@ -385,6 +387,7 @@ class Agent:
 
     async def _watch(self) -> None:
         async for server_id, state in self.driver.events():
+            self._unsure = True  # nobody follows it while an action has to do with the server
             try:
                 await self._reconciler.guest_changed(server_id, state)
             except KilonovaError as error:

@@ -11,6 +11,7 @@ import structlog
 from kilonova.compute.step import StepRun
 from kilonova.compute.tools import Tools
 from kilonova.model.errors import KilonovaError, Stale
+from kilonova.model.guest import GuestState
 from kilonova.model.server import PowerState, TaskState
 
 log = structlog.get_logger()
@@ -27,7 +28,8 @@ async def snapshot(run: StepRun, tools: Tools) -> None:
 
 
 async def shelve(run: StepRun, tools: Tools) -> None:
-    """Shut the guest down, then upload its root disk."""
+    """Shut the guest down, then upload its root disk. If that fails, a guest that ran runs again."""
+    before = await tools.driver.show_guest(run.asked.server_id)
 
     async def shut_down_and_upload() -> None:
         with run.timeline.span("power_off"):
@@ -35,7 +37,19 @@ async def shelve(run: StepRun, tools: Tools) -> None:
         await _upload(run, tools, _SHELVE)
 
     output = await _told(run, shut_down_and_upload())
+    if output:
+        run.look_again = True
+        if before is not None and before.state is GuestState.RUNNING:
+            await _run_again(run, tools)
     await run.finish(None if output else PowerState.SHUTDOWN, output)
+
+
+async def _run_again(run: StepRun, tools: Tools) -> None:
+    """Best effort: the server follows its guest if that stays off."""
+    try:
+        await tools.driver.power_on(run.asked.server_id)
+    except KilonovaError as error:
+        log.warning("not shelved, and off", server=run.asked.server_id, error=error.message)
 
 
 async def _told(run: StepRun, work: Awaitable[None]) -> dict[str, Any]:

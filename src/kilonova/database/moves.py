@@ -224,6 +224,8 @@ def not_migrated_live(connection: Connection, action: Action, now: int) -> dict[
 def evacuated(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     """The server was made anew. Nothing is held on the old host: what it still has of the server, it destroys when it is back."""
     stage(connection, action, MigrationStatus.DONE, now)
+    if (left := _server(connection, action).host) is not None:
+        membership.compare_soon(connection, left)  # perhaps it is back already
     columns = switched(connection, action)
     ledger.let_go(connection, action.id)
     vm_state = VmState.STOPPED if action.work.get("stays_off") else VmState.ACTIVE
