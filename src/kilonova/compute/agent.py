@@ -190,27 +190,26 @@ class Agent:
             self._workplace.leave(asked.server_id)
 
     async def _work(self, run: StepRun) -> None:
+        astray = True  # unless all goes well: what is here may not be what will have been decided
         try:
             await self._operation(run)
+            astray = run.astray
         except StepFailed:
             return
         except Stale as stale:
             log.info("step overtaken", action=run.asked.action_id, reason=stale.message)
-            self._unsure = True  # what it has changed here may not be what was decided instead
         except asyncio.CancelledError:
             await self._cancelled(run)
         except Unavailable as error:
             # Perhaps it counts, perhaps not. A guest that was prepared stays so, not running; reconcile asks again.
             log.warning("no word on a finished step", action=run.asked.action_id, error=error.message)
-            self._unsure = True
         except HostFault as fault:
-            self._unsure = self._unsure or run.finishing  # confirmed, and it does not run: reconcile lets it
             await run.fail(fault)
         except Exception as error:
             log.exception("step failed", action=run.asked.action_id, step=run.asked.step)
             await run.fail(error)
         finally:
-            self._unsure = self._unsure or run.look_again
+            self._unsure = self._unsure or astray
 
     async def _operation(self, run: StepRun) -> None:
         operation = OPERATIONS.get(run.asked.step)
@@ -295,7 +294,8 @@ class Agent:
         if self._unsure:
             self._unsure = False
             self._hurry = self._interval
-            self._compare_at = self._clock.monotonic() + self._random.uniform(0.0, self._interval)
+            soon = self._clock.monotonic() + self._random.uniform(0.0, self._interval)
+            self._compare_at = min(self._compare_at, soon)
 
     def _stop_unconfirmed(self) -> None:
         """Without a word for a lease's length all our steps may have been given to others."""

@@ -115,6 +115,7 @@ class Reconciler:
                 with self._on_its_own(guest.server_id):
                     await self._turn_away(guest, asked=guest.server_id in work.remove)
         if changed:
+            self.unfinished = True  # they do not count if an action has begun meanwhile
             await self._conductor.ask(ReportGuests(host=self._host, changed=changed), Acknowledged, _CONTEXT)
         await self._tell_findings()
         return work.steps
@@ -203,8 +204,10 @@ class Reconciler:
             await self._driver.power_off(guest.server_id, 0)
 
     async def _compare(self, server: ServerOnHost, listed: Guest | None) -> GuestChanged | None:
-        matches = listed is not None and POWER[listed.state] == server.power_state
-        if matches or self._workplace.busy(server.server_id):
+        if listed is not None and POWER[listed.state] == server.power_state:
+            return None
+        if self._workplace.busy(server.server_id):
+            self.unfinished = True
             return None
         guest = await self._driver.show_guest(server.server_id)
         if guest is None:
@@ -261,6 +264,7 @@ class Reconciler:
     async def _remove(self, listed: Guest) -> None:
         """Unmake a guest that must not be here, unless it was built anew since it was listed."""
         if self._workplace.busy(listed.server_id):
+            self.unfinished = True
             return
         await self._workplace.enter(listed.server_id)
         try:

@@ -38,7 +38,7 @@ async def shelve(run: StepRun, tools: Tools) -> None:
 
     output = await _told(run, shut_down_and_upload())
     if output:
-        run.look_again = True
+        run.astray = True
         if before is not None and before.state is GuestState.RUNNING:
             await _run_again(run, tools)
     await run.finish(None if output else PowerState.SHUTDOWN, output)

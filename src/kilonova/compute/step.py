@@ -52,7 +52,7 @@ class StepRun:
         self.asked = asked
         self.epoch = asked.epoch
         self.granted: StepGranted | None = None
-        self.look_again = False  # the guest may not be as the database will have it: the host compares itself soon
+        self.astray = False  # it has ended, and the guest may not be as the database will have it
         self.finishing = False  # its end is with the conductor: from here on only the verdict decides
         self.timeline = Timeline(clock, "nova-compute", host)
 

@@ -123,6 +123,7 @@ class Hosts:
         return await self._database.run(self._work, asked, self._clock.now())
 
     def _work(self, connection: Connection, asked: ListHostWork, now: int) -> HostWork:
+        membership.compared(connection, asked.host)
         found = servers.with_claims_on(connection, asked.host)
         steps: list[PerformStep] = []
         for found_open in actions.open_on_host(connection, asked.host):
@@ -131,7 +132,8 @@ class Hosts:
                 continue
             if asked.taking_over and action.state == ActionState.RUNNING and action.owner == asked.host:
                 action = self._give_back(connection, action, now)
-            if action.state == ActionState.PENDING:
+            # One that was tried already is the sweep's, which waits longer each time and knows when it was enough.
+            if action.state == ActionState.PENDING and (asked.taking_over or action.attempts == 0):
                 message = outgoing.step_message(connection, action, server).message
                 assert isinstance(message, PerformStep)
                 steps.append(message)

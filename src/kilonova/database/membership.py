@@ -27,20 +27,16 @@ _BEAT = (
         services.c.binary == sa.bindparam("of_binary"),
         services.c.host == sa.bindparam("of_host"),
         services.c.incarnation == sa.bindparam("of_incarnation"),
-        services.c.compare_due.is_(sa.bindparam("due")),
+        services.c.compare_due == sa.bindparam("due"),
     )
-    .values(
-        last_seen_at=sa.bindparam("now"),
-        stopped_at=None,
-        metrics=sa.bindparam("measured", type_=Json),
-        compare_due=False,
-    )
+    .values(last_seen_at=sa.bindparam("now"), stopped_at=None, metrics=sa.bindparam("measured", type_=Json))
 )
-_COMPARE_SOON = (
-    services.update()
-    .where(services.c.binary == "nova-compute", services.c.host == sa.bindparam("of_host"))
-    .values(compare_due=True)
+_COMPARE = services.update().where(
+    services.c.binary == "nova-compute",
+    services.c.host == sa.bindparam("of_host"),
+    services.c.compare_due != sa.bindparam("due"),
 )
+_COMPARE_SOON, _COMPARED = _COMPARE.values(compare_due=True), _COMPARE.values(compare_due=False)
 _TAKES_NONE = (
     sa.select(services.c.id)
     .where(
@@ -93,7 +89,7 @@ def heartbeat(
 ) -> bool:
     """Say that a service lives. A new incarnation takes over the row of the one before, and keeps its id.
 
-    Returns whether something was left to it by ``compare_soon``; it is told once.
+    Returns whether something was left to it by ``compare_soon``, and it has not compared itself since.
     """
     parameters: dict[str, Any] = {"of_binary": binary, "of_host": host, "of_incarnation": incarnation, "now": now}
     parameters["measured"] = metrics or None
@@ -117,11 +113,14 @@ def heartbeat(
 
 
 def compare_soon(connection: Connection, host: str) -> None:
-    """Something was decided about a guest on a host without it: after its next report it compares itself with the database.
+    """Something was decided about a guest on a host without it: its reports are answered so until it has asked what it should
+    look like. Without this it would find out with its next regular comparison."""
+    connection.execute(_COMPARE_SOON, {"of_host": host, "due": True})
 
-    A hint: without it the host would find out with its next regular comparison.
-    """
-    connection.execute(_COMPARE_SOON, {"of_host": host})
+
+def compared(connection: Connection, host: str) -> None:
+    """The host is told what it should look like; part of the transaction that reads it."""
+    connection.execute(_COMPARED, {"of_host": host, "due": False})
 
 
 def goodbye(connection: Connection, *, binary: str, host: str, incarnation: str, now: int) -> None:
