@@ -224,7 +224,7 @@ class Agent:
         prepared, the word that it may run was lost, or we were restarted before we heard it. If it does not run now either, the
         step finds that, and answers for it in its own way."""
         guest = await self.driver.show_guest(server_id)
-        if guest is None or guest.state not in (GuestState.PREPARED, GuestState.MOVED):
+        if guest is None or guest.state is not GuestState.PREPARED:
             return
         try:
             await self.driver.release(server_id)

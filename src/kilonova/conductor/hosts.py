@@ -92,10 +92,10 @@ class Hosts:
             topologies.describe(connection, report.host, report.topology)
         running = [(step.action_id, step.epoch) for step in report.running]
         if running and membership.forced_down(connection, COMPUTE, report.host):
-            return [
-                action_id for action_id, _ in running
-            ], compare  # an operator says it is down: its work goes to others
-        return actions.renew(connection, report.host, running, now + int(self._config.lease * 1_000_000)), compare
+            lost = [action_id for action_id, _ in running]  # an operator says it is down: its work goes to others
+        else:
+            lost = actions.renew(connection, report.host, running, now + int(self._config.lease * 1_000_000))
+        return lost, compare
 
     def _description(self, report: HostReport) -> dict[str, object]:
         resources, capabilities, capacity = report.resources, report.capabilities, report.capacity
