@@ -194,9 +194,10 @@ class Hosts:
             if server.vm_state not in VM_STATE_OF.values():
                 vm_state = server.vm_state
             log.info("guest changed by itself", server=server.id, power_state=changed.power_state, vm_state=vm_state)
-            servers.update(
-                connection, server.id, power_state=changed.power_state, vm_state=str(vm_state), updated_at=now
-            )
+            states = {"power_state": changed.power_state, "vm_state": str(vm_state), "updated_at": now}
+            servers.update_free(
+                connection, server, **states
+            )  # a request may have taken it just now; its action knows better
 
     async def findings(self, delivery: Delivery) -> Message:
         """What a host may not mend by itself is kept for whoever can (``kilonova check``)."""

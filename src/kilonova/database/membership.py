@@ -19,6 +19,11 @@ _SERVICES = sa.select(*_SERVICE_COLUMNS).order_by(services.c.id)
 _ONE_SERVICE = _SERVICES.where(
     services.c.binary == sa.bindparam("of_binary"), services.c.host == sa.bindparam("of_host")
 )
+_HELD_SERVICE = (
+    sa.select(services.c.id)
+    .where(services.c.binary == sa.bindparam("of_binary"), services.c.host == sa.bindparam("of_host"))
+    .with_for_update()
+)
 _BEAT = (
     services.update()
     .where(
@@ -191,6 +196,11 @@ def compute_up(connection: Connection, host: str | None, now: int, down_after: f
     """Whether the nova-compute of a host lives; False for no host."""
     service = find_service(connection, "nova-compute", host) if host else None
     return service is not None and service.up(now, down_after)
+
+
+def hold_service(connection: Connection, binary: str, host: str) -> None:
+    """Lock the row: whether the service is up or forced down stays as it is until this transaction ends."""
+    connection.execute(_HELD_SERVICE, {"of_binary": binary, "of_host": host}).first()
 
 
 def list_hosts(connection: Connection) -> list[Host]:
