@@ -67,7 +67,11 @@ def tell_groups(connection: Connection, server_id: str) -> None:
 
 
 def refresh(connection: Connection, server_id: str) -> None:
-    """Write a server's addresses and groups anew, if it is one that has been given any; others are not ours to write."""
+    """Write a server's addresses and groups anew, if it is one that has been given any; others are not ours to write.
+
+    Its row is held before its ports are read: of two who have changed one port each, the second writes both down.
+    """
+    servers.hold(connection, server_id)
     server = servers.find(connection, server_id)
     if server is None or server.deleted_at is not None or not server.addresses:
         return
