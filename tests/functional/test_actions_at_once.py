@@ -12,7 +12,18 @@ from sqlalchemy.engine import Connection
 from kilonova.database import actions, engine, host_servers, ledger, membership, moves, reset, servers
 from kilonova.database.tables import quota_usages
 from kilonova.messaging.bus import Delivery
-from kilonova.messaging.contract import CONDUCTOR, FinishStep, GuestChanged, Message, Need, ReportGuests, Verdict
+from kilonova.messaging.contract import (
+    CONDUCTOR,
+    FinishStep,
+    GuestChanged,
+    HostWork,
+    ListHostWork,
+    Message,
+    Need,
+    ReportGuests,
+    Verdict,
+)
+from kilonova.model.action import Remedy
 from kilonova.model.context import RequestContext
 from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.server import PowerState
@@ -132,6 +143,25 @@ async def test_a_lease_that_is_asked_for_twice_at_once_is_given_twice(
 def _waits_again(connection: Connection) -> None:
     pending = {"state": "pending", "owner": None, "claimant": None}
     assert actions.change(connection, "a1", pending, epoch=1, states=("running",))  # type: ignore[arg-type]
+
+
+async def test_a_host_that_comes_back_hears_of_a_step_that_the_sweep_takes_over_just_then(
+    world: Still, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_server(world)
+    await an_action(world, "delete", "destroy")
+
+    def taken_over(connection: Connection) -> None:
+        action = actions.find(connection, "a1")
+        assert action is not None
+        engine.take_over(connection, action, Remedy.RESEND, now=world.clock.now(), dispatch=1, message="")
+
+    question = ListHostWork(host="host1", incarnation="i2", taking_over=True, guests=[])
+    stop = Stop(monkeypatch, actions, "change")
+    work, failed = await stop.overtaken(world.database, tell(world, question), world.database.run(taken_over))
+    assert failed is None
+    assert isinstance(work, HostWork), work
+    assert [(step.action_id, step.epoch) for step in work.steps] == [("a1", 2)]
 
 
 async def test_a_reset_does_not_orphan_the_delete_that_comes_at_the_same_moment(

@@ -24,7 +24,6 @@ from kilonova.messaging.contract import (
 )
 from kilonova.model.action import Action, ActionState
 from kilonova.model.clock import Clock, Ids
-from kilonova.model.errors import Stale
 from kilonova.model.finding import GUEST_OF_NOBODY
 from kilonova.model.kinds.evacuate import EVACUATE
 from kilonova.model.server import PowerState, Server, VmState
@@ -128,7 +127,7 @@ class Hosts:
                 continue
             if asked.taking_over and action.state == ActionState.RUNNING and action.owner == asked.host:
                 action = self._give_back(connection, action, now)
-            if action.state == ActionState.PENDING:
+            if action.state == ActionState.PENDING and action.on_host == asked.host:
                 message = outgoing.step_message(connection, action, server).message
                 assert isinstance(message, PerformStep)
                 steps.append(message)
@@ -163,7 +162,8 @@ class Hosts:
         ]
 
     def _give_back(self, connection: Connection, action: Action, now: int) -> Action:
-        """A step that an earlier incarnation of the host held: fenced off, and begun again by the new one."""
+        """A step that an earlier incarnation of the host held: fenced off, and begun again by the new one. As it is, if the sweep
+        was faster."""
         pending = {
             "state": ActionState.PENDING,
             "epoch": action.epoch + 1,
@@ -175,7 +175,7 @@ class Hosts:
         if not actions.change(
             connection, action.id, pending, epoch=action.epoch, states=(ActionState.RUNNING,), step=action.step
         ):
-            raise Stale(f"action {action.id} is past epoch {action.epoch}")
+            return actions.find(connection, action.id) or action
         return msgspec.structs.replace(action, state=ActionState.PENDING, epoch=action.epoch + 1)
 
     async def guests(self, delivery: Delivery) -> Message:
