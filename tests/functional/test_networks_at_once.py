@@ -3,6 +3,7 @@
 import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,11 +16,13 @@ from kilonova.database import network_tables as t
 from kilonova.database import networks as queries
 from kilonova.database import port_groups, servers
 from kilonova.model.errors import Conflict, Invalid, KilonovaError, NotFound
+from kilonova.model.network import Trunk
 from kilonova.network import allocation, server_addresses, server_groups, server_rows
 from kilonova.network.allocation import Segment
 from kilonova.network.inside import ask
 from kilonova.network.protocol import RequestedNic
 from kilonova.network.shared import PUBLIC_NETWORK_ID, SHARED_NETWORK_ID
+from kilonova.network.trunks import TRUNKS
 from tests.functional import compute_rows
 from tests.functional.compute_rows import server_id
 from tests.interleaving import Still, Stop, still_world
@@ -117,6 +120,21 @@ async def test_an_address_is_not_left_on_a_port_that_goes(cloud: Cloud, monkeypa
         cloud.database.run(held.give_back, ONE, port),
     )
     assert await cloud.left(t.fixed_ips) == []
+
+
+async def test_an_address_that_is_given_back_during_the_search_is_found(cloud: Cloud) -> None:
+    network, subnet = await cloud.network("own", "10.1.0.0/24")
+    port = await cloud.make("port", network_id=network, fixed_ips=[{"ip_address": "10.1.0.2"}])
+
+    def search(connection: Connection) -> int:
+        def execute(statement: Any, values: Any) -> Any:
+            found = connection.execute(statement, values).first()
+            held.free(connection, port["id"], "10.1.0.2")
+            return SimpleNamespace(first=lambda: found, scalar=lambda: None if found is None else found[0])
+
+        return held.first_free(SimpleNamespace(execute=execute), subnet, 2)  # type: ignore[arg-type]
+
+    assert await cloud.database.run(search) == 2
 
 
 async def test_a_port_that_went_to_another_server_is_not_taken_from_it(
@@ -248,3 +266,10 @@ async def test_the_topology_of_a_project_is_made_once(cloud: Cloud, monkeypatch:
     made = await stop.overtaken(cloud.database, cloud("GET", path), cloud("GET", path))
     assert not any(isinstance(one, KilonovaError) for one in made), made
     assert made[0]["id"] == made[1]["id"]
+
+
+async def test_a_trunk_that_goes_between_two_statements_is_shown_once_more(cloud: Cloud) -> None:
+    now = cloud.world.clock.now()
+    gone = Trunk(id=ONE, project_id="p1", name="t", port_id=TWO, created_at=now, updated_at=now)
+    [view] = await cloud.database.run(TRUNKS.views, [gone], False)
+    assert (view["status"], view["sub_ports"]) == ("DOWN", [])

@@ -54,7 +54,10 @@ def first_free(connection: Connection, subnet_id: str, since: int) -> int:
     """The first free position at or after ``since`` (which may lie behind the pool's end)."""
     if connection.execute(_AT, {"subnet_id": subnet_id, "position": since}).first() is None:
         return since
-    return int(connection.execute(_GAP, {"subnet_id": subnet_id, "since": since}).scalar_one())
+    found = connection.execute(_GAP, {"subnet_id": subnet_id, "since": since}).scalar()
+    return (
+        since if found is None else int(found)
+    )  # given back between the two statements, as who does so locks no network
 
 
 def advance(connection: Connection, subnet_id: str, to: int) -> None:
