@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kilonova.api.compute import flavor_extra_specs
-from kilonova.database import aggregates, ledger, servers, user_quotas
+from kilonova.database import aggregates, flavors, ledger, servers, user_quotas
 from tests.functional import compute_rows
 from tests.functional.compute_rows import server_id
 from tests.interleaving import Still, Stop, still_world
@@ -31,6 +31,21 @@ async def test_two_words_about_a_flavor_are_both_kept(world: Still, monkeypatch:
     await stop.overtaken(world.database, add({"extra_specs": {"hw:one": "1"}}), add({"extra_specs": {"hw:two": "2"}}))
     found = (await client("GET", "/flavors/1/os-extra_specs", token="admin")).json()["extra_specs"]
     assert found == {"hw:one": "1", "hw:two": "2"}
+
+
+async def test_access_is_not_left_of_a_flavor_that_goes(world: Still, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids of flavors are chosen, so one may come back as another, private one."""
+    client = Client(world)
+    secret = {"name": "secret", "ram": 1, "vcpus": 1, "disk": 1, "id": "s", "os-flavor-access:is_public": False}
+    assert (await client("POST", "/flavors", {"flavor": secret}, token="admin")).status_code == 200
+    stop = Stop(monkeypatch, flavors, "add_access")
+    answers = await stop.overtaken(
+        world.database,
+        client("POST", "/flavors/s/action", {"addTenantAccess": {"tenant": "p1"}}, token="admin"),
+        client("DELETE", "/flavors/s", token="admin"),
+    )
+    assert [answer.status_code for answer in answers] == [200, 202]
+    assert await world.database.run(flavors.list_access, "s") == []
 
 
 async def test_an_owner_does_not_unlock_what_an_administrator_locks(

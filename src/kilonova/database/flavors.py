@@ -181,9 +181,10 @@ def update_flavor(connection: Connection, flavorid: str, **values: Any) -> None:
 
 def delete_flavor(connection: Connection, flavorid: str) -> None:
     """Forget a flavor; servers made with it keep their copy. Raises ``NotFound``."""
-    connection.execute(flavor_access.delete().where(flavor_access.c.flavorid == flavorid))
     if connection.execute(flavors.delete().where(_f.flavorid == flavorid)).rowcount != 1:
         raise NotFound(f"Flavor {flavorid} could not be found.")
+    # Who gives access holds the flavor's row. What were left would count for the next flavor that is called so.
+    connection.execute(flavor_access.delete().where(flavor_access.c.flavorid == flavorid))
 
 
 def list_access(connection: Connection, flavorid: str) -> list[str]:
