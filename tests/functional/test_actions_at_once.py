@@ -9,22 +9,27 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, engine, host_servers, ledger, membership, moves, reset, servers
+from kilonova.database import actions, engine, findings, host_servers, ledger, membership, moves, reset, servers
 from kilonova.database.tables import quota_usages
 from kilonova.messaging.bus import Delivery
 from kilonova.messaging.contract import (
     CONDUCTOR,
+    Acknowledged,
     FinishStep,
     GuestChanged,
+    HostReport,
+    HostReportAnswer,
     HostWork,
     ListHostWork,
     Message,
     Need,
+    ReportFindings,
     ReportGuests,
     Verdict,
 )
 from kilonova.model.action import Remedy
 from kilonova.model.context import RequestContext
+from kilonova.model.finding import GUEST_OF_NOBODY, Finding
 from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.server import PowerState
 from tests.functional import compute_rows
@@ -162,6 +167,30 @@ async def test_a_host_that_comes_back_hears_of_a_step_that_the_sweep_takes_over_
     assert failed is None
     assert isinstance(work, HostWork), work
     assert [(step.action_id, step.epoch) for step in work.steps] == [("a1", 2)]
+
+
+async def test_the_first_report_of_a_host_that_is_asked_twice_at_once_is_answered_twice(
+    world: Still, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host whose report fails does not start, and when many start at once they ask again."""
+    report = HostReport(host="host3", incarnation="i1", running=[], resources=None, capabilities=None)
+    stop = Stop(monkeypatch, actions, "renew")
+    answers = await stop.overtaken(world.database, tell(world, report), tell(world, report))
+    assert [isinstance(answer, HostReportAnswer) for answer in answers] == [True, True]
+
+
+async def test_findings_that_are_told_twice_at_once_are_kept_once(
+    world: Still, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [
+        Finding(kind=GUEST_OF_NOBODY, subject="g1", message=""),
+        Finding(kind=GUEST_OF_NOBODY, subject="g2", message=""),
+    ]
+    report = ReportFindings(host="host1", findings=found)
+    stop = Stop(monkeypatch, findings, "replace", behind=True)
+    answers = await stop.overtaken(world.database, tell(world, report), tell(world, report))
+    assert [isinstance(answer, Acknowledged) for answer in answers] == [True, True]
+    assert len(await world.database.run(findings.listing)) == 2
 
 
 async def test_a_reset_does_not_orphan_the_delete_that_comes_at_the_same_moment(

@@ -96,10 +96,15 @@ def heartbeat(
         "stopped_at": None,
         "metrics": metrics or None,
     }
-    if connection.execute(_TAKE_OVER, {"of_binary": binary, "of_host": host, **fresh}).rowcount == 1:
+    taken_over = {"of_binary": binary, "of_host": host, **fresh}
+    if connection.execute(_TAKE_OVER, taken_over).rowcount == 1:
         return
     row = {"uuid": uuid, "binary": binary, "host": host, "disabled": False, "forced_down": False, **fresh}
-    connection.execute(_FIRST_BEAT, row)
+    try:
+        with connection.begin_nested():
+            connection.execute(_FIRST_BEAT, row)
+    except sa.exc.IntegrityError:  # the same report, asked twice at once, or a second process of the service
+        connection.execute(_TAKE_OVER, taken_over)
 
 
 def goodbye(connection: Connection, *, binary: str, host: str, incarnation: str, now: int) -> None:
