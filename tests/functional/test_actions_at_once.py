@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kilonova.conductor.hosts import Hosts
 from kilonova.database import actions, engine, findings, host_servers, ledger, membership, moves, reset, servers
 from kilonova.database.tables import quota_usages
 from kilonova.messaging.bus import Delivery
@@ -25,11 +26,13 @@ from kilonova.messaging.contract import (
     Need,
     ReportFindings,
     ReportGuests,
+    RunningStep,
     Verdict,
 )
-from kilonova.model.action import Remedy
+from kilonova.model.action import ActionState, Remedy
 from kilonova.model.context import RequestContext
 from kilonova.model.finding import GUEST_OF_NOBODY, Finding
+from kilonova.model.guest import HostResources
 from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.server import PowerState
 from tests.functional import compute_rows
@@ -147,7 +150,7 @@ async def test_a_lease_that_is_asked_for_twice_at_once_is_given_twice(
 
 def _waits_again(connection: Connection) -> None:
     pending = {"state": "pending", "owner": None, "claimant": None}
-    assert actions.change(connection, "a1", pending, epoch=1, states=("running",))  # type: ignore[arg-type]
+    assert actions.change(connection, "a1", pending, epoch=1, states=(ActionState.RUNNING,))
 
 
 async def test_a_host_that_comes_back_hears_of_a_step_that_the_sweep_takes_over_just_then(
@@ -177,6 +180,39 @@ async def test_the_first_report_of_a_host_that_is_asked_twice_at_once_is_answere
     stop = Stop(monkeypatch, actions, "renew")
     answers = await stop.overtaken(world.database, tell(world, report), tell(world, report))
     assert [isinstance(answer, HostReportAnswer) for answer in answers] == [True, True]
+
+
+async def test_a_report_and_the_end_of_a_step_lock_in_one_order(
+    world: Still, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the database would give one of them up, to be run again."""
+    await a_server(world)
+    await an_action(world, "stop", "power_off")
+    runs = []
+    heartbeat = membership.heartbeat
+
+    def counted(connection: Connection, **said: Any) -> None:
+        runs.append("report")
+        heartbeat(connection, **said)
+
+    def end(connection: Connection) -> None:
+        runs.append("end")
+        assert actions.change(connection, "a1", {"message": ""}, epoch=1, states=(ActionState.RUNNING,))
+        ledger.hold(connection, ["host1"])
+
+    monkeypatch.setattr(membership, "heartbeat", counted)
+    values = {"address": "192.0.2.9"}
+    monkeypatch.setattr(Hosts, "_description", lambda self, report: values)
+    report = HostReport(
+        host="host1",
+        incarnation="i",
+        running=[RunningStep(action_id="a1", epoch=1)],
+        resources=HostResources(vcpus=1, memory_mb=1, disk_gb=1, free_disk_gb=1),
+    )
+    stop = Stop(monkeypatch, membership, "describe_host", behind=True)
+    answer, ended = await stop.overtaken(world.database, tell(world, report), world.database.run(end))
+    assert isinstance(answer, HostReportAnswer) and answer.lost == [] and ended is None
+    assert sorted(runs) == ["end", "report"]
 
 
 async def test_findings_that_are_told_twice_at_once_are_kept_once(

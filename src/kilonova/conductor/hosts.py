@@ -82,12 +82,16 @@ class Hosts:
             now=now,
             metrics=report.metrics,
         )
+        lost = self._renew(connection, report, now)  # actions before hosts, as the steps that end lock them
         if report.resources is not None:
             membership.describe_host(
                 connection, report.host, uuid=self._ids.uuid(), now=now, values=self._description(report)
             )
         if report.topology is not None:
             topologies.describe(connection, report.host, report.topology)
+        return lost
+
+    def _renew(self, connection: Connection, report: HostReport, now: int) -> list[str]:
         running = [(step.action_id, step.epoch) for step in report.running]
         if running and membership.forced_down(connection, COMPUTE, report.host):
             return [action_id for action_id, _ in running]  # an operator says it is down: its work goes to others
