@@ -10,7 +10,18 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kilonova.conductor.hosts import Hosts
-from kilonova.database import actions, engine, findings, host_servers, ledger, membership, moves, reset, servers
+from kilonova.database import (
+    actions,
+    admission,
+    engine,
+    findings,
+    host_servers,
+    ledger,
+    membership,
+    moves,
+    reset,
+    servers,
+)
 from kilonova.database.tables import quota_usages
 from kilonova.messaging.bus import Delivery
 from kilonova.messaging.contract import (
@@ -246,6 +257,42 @@ async def test_a_reset_does_not_orphan_the_delete_that_comes_at_the_same_moment(
     assert server is not None
     running = await world.database.run(actions.find, server.action_id or "")
     assert running is not None and running.kind == "delete" and running.finished_at is None
+
+
+async def test_a_delete_looks_for_the_guest_where_it_has_gone_to_just_now(
+    world: Still, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would run on, with an address that is another's by then."""
+    await a_server(world)
+    await an_action(world, "live-migration", "transfer")
+
+    def under_way(connection: Connection) -> None:
+        moving = {"source": "host1", "destination": "host2", "zone": "nova"}
+        assert actions.change(connection, "a1", {"work": moving}, epoch=1, states=(ActionState.RUNNING,))
+        for host, held_by in (("host1", None), ("host2", "a1")):
+            membership.heartbeat(
+                connection,
+                binary="nova-compute",
+                host=host,
+                zone="nova",
+                incarnation="i",
+                uuid="",
+                now=world.clock.now(),
+            )
+            need = Need(vcpus=1, memory_mb=512, disk_gb=1)
+            claim = {"server_id": SERVER, "project_id": "p1", "host": host, "need": need, "now": 1}
+            assert ledger.claim(connection, held_by=held_by, **claim)
+
+    await world.database.run(under_way)
+    stop = Stop(monkeypatch, admission, "_preempt")
+    answer, verdict = await stop.overtaken(
+        world.database,
+        Client(world)("POST", f"/servers/{SERVER}/action", {"forceDelete": None}),
+        tell(world, FinishStep(action_id="a1", step="transfer", epoch=1, host="host1")),
+    )
+    assert answer.status_code == 202 and verdict.accepted
+    [delete, _] = await world.database.run(actions.of_server, SERVER)
+    assert (delete.kind, delete.on_host, delete.work) == ("delete", "host2", {"copy": "host1"})
 
 
 async def test_two_resets_at_once_give_back_once(world: Still, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,8 @@ _SEIZE = (
         table.c.id == sa.bindparam("the_server"),
         table.c.action_id.is_not_distinct_from(sa.bindparam("read_action", type_=table.c.action_id.type)),
         table.c.vm_state == sa.bindparam("read_state"),
+        # An action that was read after the server may have moved it: a delete would look for the guest where it was.
+        table.c.host.is_not_distinct_from(sa.bindparam("read_host", type_=table.c.host.type)),
         table.c.deleted_at.is_(None),
     )
     .values(
@@ -119,6 +121,7 @@ def seize(
 ) -> None:
     """Compare-and-set on the server as it was read: of two requests at once, one gets it, the other ``Raced``."""
     read = {"the_server": server.id, "read_action": server.action_id, "read_state": server.vm_state}
+    read["read_host"] = server.host
     values = {"next_action": action_id, "next_task": task_state, "now": now}
     if connection.execute(_SEIZE, {**read, **values}).rowcount != 1:
         raise Raced(server.id)
