@@ -3,11 +3,13 @@
 import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from kilonova.api.compute import flavor_extra_specs
-from kilonova.database import aggregates, flavors, ledger, servers, user_quotas
+from kilonova.database import aggregates, decisions, flavors, ledger, servers, user_quotas
 from tests.functional import compute_rows
 from tests.functional.compute_rows import server_id
 from tests.interleaving import Still, Stop, still_world
@@ -89,3 +91,12 @@ async def test_a_limit_that_two_set_at_once_is_set(world: Still, monkeypatch: py
         )
         assert [answer.status_code for answer in answers] == [200, 200]
         assert (await client("GET", path, token="admin")).json()["quota_set"]["cores"] == 6
+
+
+def test_decisions_that_were_forgotten_since_are_not_looked_for() -> None:
+    """Two conductors forget at once, and the other one was faster."""
+    oldest = SimpleNamespace(first=lambda: SimpleNamespace(seq=1, decided_at=0))
+    newest = SimpleNamespace(scalar=lambda: None)
+    answers = iter((oldest, newest))
+    connection: Any = SimpleNamespace(execute=lambda *asked: next(answers))
+    assert decisions.purge(connection, before=1, keep=3, most=5) == 0
