@@ -17,7 +17,7 @@ from kilonova.database import networks as queries
 from kilonova.database import port_groups, servers
 from kilonova.model.errors import Conflict, Invalid, KilonovaError, NotFound
 from kilonova.model.network import Trunk
-from kilonova.network import allocation, server_addresses, server_groups, server_rows
+from kilonova.network import allocation, quotas, server_addresses, server_groups, server_rows
 from kilonova.network.allocation import Segment
 from kilonova.network.inside import ask
 from kilonova.network.protocol import RequestedNic
@@ -26,7 +26,7 @@ from kilonova.network.trunks import TRUNKS
 from tests.functional import compute_rows
 from tests.functional.compute_rows import server_id
 from tests.interleaving import Still, Stop, still_world
-from tests.simulation.world import MEMBER, Client
+from tests.simulation.world import ADMIN, MEMBER, Client
 
 pytestmark = pytest.mark.distributed
 ONE, TWO = server_id("s1"), server_id("s2")
@@ -245,6 +245,38 @@ async def test_a_gateway_is_not_the_address_of_a_port(cloud: Cloud, monkeypatch:
         cloud.make("port", network_id=network, fixed_ips=[{"ip_address": "10.1.0.5"}]),
     )
     assert changed["gateway_ip"] == "10.1.0.5" and isinstance(refused, Invalid)
+
+
+async def test_one_network_is_the_default_one(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask_admin = functools.partial(ask, cloud.world.networks, ADMIN)
+    await ask_admin("PUT", f"networks/{PUBLIC_NETWORK_ID}", body={"network": {"is_default": False}})
+    first, second = (
+        {"network": {"name": "n", "router:external": True, "is_default": True, "project_id": project}}
+        for project in ("p0", "p9")
+    )
+    stop = Stop(monkeypatch, queries, "insert")
+    made, refused = await stop.overtaken(
+        cloud.database, ask_admin("POST", "networks", body=first), ask_admin("POST", "networks", body=second)
+    )
+    assert made["network"]["is_default"] and isinstance(refused, Conflict)
+
+
+async def test_a_network_that_is_external_no_more_has_no_floating_address(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    external = {"name": "out", "router:external": True}
+    made = await ask(cloud.world.networks, ADMIN, "POST", "networks", body={"network": external})
+    network = made["network"]["id"]
+    subnet = {"network_id": network, "ip_version": 4, "cidr": "10.9.0.0/24"}
+    await ask(cloud.world.networks, ADMIN, "POST", "subnets", body={"subnet": subnet})
+    stop = Stop(monkeypatch, quotas, "admit", behind=True)
+    own = {"network": {"router:external": False}}
+    refused, changed = await stop.overtaken(
+        cloud.database,
+        cloud.make("floatingip", floating_network_id=network),
+        ask(cloud.world.networks, ADMIN, "PUT", f"networks/{network}", body=own),
+    )
+    assert isinstance(refused, Invalid) and not changed["network"]["router:external"]
 
 
 async def test_a_rule_does_not_speak_of_a_group_that_goes(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,12 +97,12 @@ def _create(
     limits: dict[str, int],
 ) -> View:
     network = NETWORKS.visible(connection, caller, body["floating_network_id"])
-    if not network.external:
+    quotas.admit(connection, limits, FloatingIp, project_id)
+    segment = Segment.lock(connection, network.id)
+    if not segment.network.external:
         raise Invalid(
             f"Bad floatingip request: Network {network.id} is not a valid external network.", name="BadRequest"
         )
-    quotas.admit(connection, limits, FloatingIp, project_id)
-    segment = Segment.lock(connection, network.id)
     floating_id = ids.uuid()
     holder = Port(
         id=ids.uuid(),
