@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from kilonova.identity import bootstrap_identity
+from kilonova.identity import bootstrap_identity, directory
 from kilonova.model.errors import Unauthenticated
 from tests.functional.neighbours import PASSWORD, Neighbours, by_password
 
@@ -205,6 +205,43 @@ async def test_password_change(cloud: Neighbours, admin: httpx.AsyncClient, demo
     assert (await demo.post(url, json=body)).status_code == 204
     assert (await demo.get("/identity/v3/auth/projects")).status_code == 401
     await cloud.token("demo", "demo", "new")
+
+
+async def test_who_resets_a_password_is_not_overtaken_by_who_had_proven_the_old_one(
+    cloud: Neighbours, admin: httpx.AsyncClient, demo: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The administrator resets it because somebody else knows it; that one is just changing it."""
+    path = f"/identity/v3/users/{await user_id(admin, 'demo')}"
+    matches = cloud.identity.passwords.matches
+
+    async def slowly(password: str, digest: str | None) -> bool:
+        proven = await matches(password, digest)
+        monkeypatch.setattr(cloud.identity.passwords, "matches", matches)
+        assert (await admin.patch(path, json={"user": {"password": "battery staple"}})).status_code == 200
+        return proven
+
+    monkeypatch.setattr(cloud.identity.passwords, "matches", slowly)
+    body = {"user": {"password": "stolen", "original_password": PASSWORD}}
+    assert (await demo.post(f"{path}/password", json=body)).status_code == 403
+    await cloud.token("demo", "demo", "battery staple")
+
+
+async def test_two_who_write_beside_a_user_at_once_are_both_kept(
+    admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/identity/v3/users/{await user_id(admin, 'demo')}"
+    require = directory.require
+
+    async def overtaken(*asked: Any) -> Any:
+        found = await require(*asked)
+        monkeypatch.setattr(directory, "require", require)
+        assert (await admin.patch(path, json={"user": {"floor": "2"}})).status_code == 200
+        return found
+
+    monkeypatch.setattr(directory, "require", overtaken)
+    assert (await admin.patch(path, json={"user": {"room": "7"}})).status_code == 200
+    user = (await admin.get(path)).json()["user"]
+    assert (user["room"], user["floor"]) == ("7", "2")
 
 
 async def test_project_life(admin: httpx.AsyncClient) -> None:

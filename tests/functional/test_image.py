@@ -55,6 +55,23 @@ def files(cloud: Neighbours) -> list[str]:
     return [path.name for path in (cloud.state_dir / "images").iterdir()]
 
 
+async def test_a_delete_takes_the_bytes_of_an_upload_that_ends_at_the_same_moment(
+    cloud: Neighbours, demo: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = await create(demo)
+    own = cloud.images.own
+
+    async def meanwhile(caller: Caller, image_id: str) -> Any:
+        found = await own(caller, image_id)
+        monkeypatch.setattr(cloud.images, "own", own)
+        assert (await upload(demo, image)).status_code == 204
+        return found
+
+    monkeypatch.setattr(cloud.images, "own", meanwhile)
+    assert (await demo.delete(f"/image/v2/images/{image}")).status_code == 204
+    assert files(cloud) == []
+
+
 async def test_versions_need_no_token(cloud: Neighbours) -> None:
     async with cloud.client() as client:
         choices = await client.get("/image/")

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from kilonova.model.clock import SystemClock
 from kilonova.model.errors import Unavailable
 from kilonova.network import EmbeddedNetworks, NetworkSettings
 from tests.backing_fixtures import fresh_database
+from tests.interleaving import Stop
 from tests.simulation.world import Client, World
 
 pytestmark = pytest.mark.distributed
@@ -86,6 +88,28 @@ async def test_a_transaction_that_fails_leaves_nothing(database: Database) -> No
     with pytest.raises(ValueError, match="in the middle"):
         await database.run(fail)
     assert await database.run(_count) == 0
+
+
+async def test_a_key_that_is_taken_between_look_and_write_is_seen(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both find it free; the second waits for the first at the key, and looks again."""
+    database = open_database(DatabaseSettings(url=url), SystemClock(), random.Random(1))
+    await database.run(
+        lambda connection: connection.execute(sa.text("CREATE TABLE kept (number INTEGER PRIMARY KEY)"))
+    )
+
+    def keep(connection: Connection) -> str:
+        if _count(connection):
+            return "it is there"
+        connection.execute(sa.text("INSERT INTO kept VALUES (1)"))
+        kept.mark()
+        return "kept"
+
+    kept = SimpleNamespace(mark=lambda: None)
+    stop = Stop(monkeypatch, kept, "mark")
+    assert await stop.overtaken(database, database.run(keep), database.run(keep)) == ["kept", "it is there"]
+    with pytest.raises(sa.exc.IntegrityError):
+        await database.run(lambda connection: connection.execute(sa.text("INSERT INTO kept VALUES (1)")))
+    await database.close()
 
 
 async def test_many_builds_and_deletes_leave_no_port(url: str, tmp_path: Path) -> None:

@@ -80,18 +80,21 @@ class Due:
         event = TimelineEvent(
             name=due.event, service="nova-conductor", host=self._host, started_at=now, finished_at=now
         )
+        server = servers.find(connection, due.server.id)
+        if server is None or server.updated_at != due.server.updated_at:
+            return None  # it may not be due any more, or be somewhere else: the next sweep looks anew
         row = self._row(due, now)
         if due.kind is CONFIRM:
-            row["work"] = moves.confirming(connection, due.server, now)
+            row["work"] = moves.confirming(connection, server, now)
         action = admission.request(
             connection,
-            server=due.server,
+            server=server,
             row=row,
             task_state=due.kind.steps[0].task_state,
-            host_up=membership.compute_up(connection, due.server.host, now, self._down_after),
+            host_up=membership.compute_up(connection, server.host, now, self._down_after),
             events=[event],
         )
-        return None if action is None else step_message(connection, action, due.server)
+        return None if action is None else step_message(connection, action, server)
 
     def _row(self, due: _Due, now: int) -> dict[str, Any]:
         server = due.server

@@ -24,7 +24,6 @@ from kilonova.messaging.contract import (
 )
 from kilonova.model.action import Action, ActionState
 from kilonova.model.clock import Clock, Ids
-from kilonova.model.errors import Stale
 from kilonova.model.finding import GUEST_OF_NOBODY
 from kilonova.model.kinds.evacuate import EVACUATE
 from kilonova.model.server import PowerState, Server, VmState
@@ -73,7 +72,11 @@ class Hosts:
         return self._report(connection, report, now)
 
     def _report(self, connection: Connection, report: HostReport, now: int) -> tuple[list[str], bool]:
-        """The actions it runs that are not its own any more, and whether it is to compare itself."""
+        """The actions it runs that are not its own any more, and whether it is to compare itself.
+
+        Actions before services, and those before hosts: the order in which the steps that end lock them.
+        """
+        lost = self._renew(connection, report, now)
         compare = membership.heartbeat(
             connection,
             binary=COMPUTE,
@@ -90,12 +93,13 @@ class Hosts:
             )
         if report.topology is not None:
             topologies.describe(connection, report.host, report.topology)
+        return lost, compare
+
+    def _renew(self, connection: Connection, report: HostReport, now: int) -> list[str]:
         running = [(step.action_id, step.epoch) for step in report.running]
         if running and membership.forced_down(connection, COMPUTE, report.host):
-            lost = [action_id for action_id, _ in running]  # an operator says it is down: its work goes to others
-        else:
-            lost = actions.renew(connection, report.host, running, now + int(self._config.lease * 1_000_000))
-        return lost, compare
+            return [action_id for action_id, _ in running]  # an operator says it is down: its work goes to others
+        return actions.renew(connection, report.host, running, now + int(self._config.lease * 1_000_000))
 
     def _description(self, report: HostReport) -> dict[str, object]:
         resources, capabilities, capacity = report.resources, report.capabilities, report.capacity
@@ -123,7 +127,9 @@ class Hosts:
         return await self._database.run(self._work, asked, self._clock.now())
 
     def _work(self, connection: Connection, asked: ListHostWork, now: int) -> HostWork:
-        membership.compared(connection, asked.host)
+        membership.compared(
+            connection, asked.host
+        )  # before anything is read: what is decided from here on is told again
         found = servers.with_claims_on(connection, asked.host)
         steps: list[PerformStep] = []
         for found_open in actions.open_on_host(connection, asked.host):
@@ -133,7 +139,8 @@ class Hosts:
             if asked.taking_over and action.state == ActionState.RUNNING and action.owner == asked.host:
                 action = self._give_back(connection, action, now)
             # One that was tried already is the sweep's, which waits longer each time and knows when it was enough.
-            if action.state == ActionState.PENDING and (asked.taking_over or action.attempts == 0):
+            fresh = asked.taking_over or action.attempts == 0
+            if action.state == ActionState.PENDING and action.on_host == asked.host and fresh:
                 message = outgoing.step_message(connection, action, server).message
                 assert isinstance(message, PerformStep)
                 steps.append(message)
@@ -168,7 +175,8 @@ class Hosts:
         ]
 
     def _give_back(self, connection: Connection, action: Action, now: int) -> Action:
-        """A step that an earlier incarnation of the host held: fenced off, and begun again by the new one."""
+        """A step that an earlier incarnation of the host held: fenced off, and begun again by the new one. As it is, if the sweep
+        was faster."""
         pending = {
             "state": ActionState.PENDING,
             "epoch": action.epoch + 1,
@@ -180,7 +188,7 @@ class Hosts:
         if not actions.change(
             connection, action.id, pending, epoch=action.epoch, states=(ActionState.RUNNING,), step=action.step
         ):
-            raise Stale(f"action {action.id} is past epoch {action.epoch}")
+            return actions.find(connection, action.id) or action
         return msgspec.structs.replace(action, state=ActionState.PENDING, epoch=action.epoch + 1)
 
     async def guests(self, delivery: Delivery) -> Message:
@@ -199,9 +207,10 @@ class Hosts:
             if server.vm_state not in VM_STATE_OF.values():
                 vm_state = server.vm_state
             log.info("guest changed by itself", server=server.id, power_state=changed.power_state, vm_state=vm_state)
-            servers.update(
-                connection, server.id, power_state=changed.power_state, vm_state=str(vm_state), updated_at=now
-            )
+            states = {"power_state": changed.power_state, "vm_state": str(vm_state), "updated_at": now}
+            servers.update_free(
+                connection, server, **states
+            )  # a request may have taken it just now; its action knows better
 
     async def findings(self, delivery: Delivery) -> Message:
         """What a host may not mend by itself is kept for whoever can (``kilonova check``)."""

@@ -54,7 +54,10 @@ def first_free(connection: Connection, subnet_id: str, since: int) -> int:
     """The first free position at or after ``since`` (which may lie behind the pool's end)."""
     if connection.execute(_AT, {"subnet_id": subnet_id, "position": since}).first() is None:
         return since
-    return int(connection.execute(_GAP, {"subnet_id": subnet_id, "since": since}).scalar_one())
+    found = connection.execute(_GAP, {"subnet_id": subnet_id, "since": since}).scalar()
+    return (
+        since if found is None else int(found)
+    )  # given back between the two statements, as who does so locks no network
 
 
 def advance(connection: Connection, subnet_id: str, to: int) -> None:
@@ -105,12 +108,13 @@ _BOUND = (
     .where(_p.device_id == sa.bindparam("server_id"), _p.binding != "")
     .order_by(_p.device_index)
 )
+_HELD = _BOUND.with_for_update()
 _MAC = sa.select(_p.id).where(_p.network_id == sa.bindparam("network_id"), _p.mac_address == sa.bindparam("mac"))
 
 
-def ports_of_server(connection: Connection, server_id: str) -> list[Port]:
-    """The ports that Compute bound to a server, in the order of its cards."""
-    return [Port(**row._mapping) for row in connection.execute(_BOUND, {"server_id": server_id})]
+def ports_of_server(connection: Connection, server_id: str, *, lock: bool = False) -> list[Port]:
+    """The ports that Compute bound to a server, in the order of its cards; with ``lock`` nobody else changes or removes them."""
+    return [Port(**row._mapping) for row in connection.execute(_HELD if lock else _BOUND, {"server_id": server_id})]
 
 
 def mac_taken(connection: Connection, network_id: str, mac: str) -> bool:
@@ -136,10 +140,14 @@ _LET_GO = (
 
 
 def remove_port(connection: Connection, port_id: str) -> bool:
-    """Remove a port with all that hangs on it: its addresses are free, floating addresses stand for nobody."""
+    """Remove a port with all that hangs on it: its addresses are free, floating addresses stand for nobody.
+
+    The port goes first: who holds its row to hang something on it is waited for, who comes later finds no port.
+    """
+    gone = connection.execute(_DROP_PORT, {"of_port": port_id}).rowcount > 0
     for statement in (_DROP_IPS, _DROP_GROUPS, _DROP_TAGS, _LET_GO):
         connection.execute(statement, {"of_port": port_id})
-    return connection.execute(_DROP_PORT, {"of_port": port_id}).rowcount > 0
+    return gone
 
 
 def floating_of(connection: Connection, port_ids: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
@@ -159,8 +167,10 @@ def unbind_port(connection: Connection, port: Port) -> None:
     if port.binding == "created":
         remove_port(connection, port.id)
     else:
-        connection.execute(t.ports.update().where(_p.id == port.id).values(**_UNBOUND))
-        trunks.follow(connection, port.id, host="", status="DOWN")
+        still = (_p.id == port.id, _p.device_id == port.device_id, _p.binding == port.binding)
+        # Asked twice at once, the second one finds it given back, and perhaps another server's already.
+        if connection.execute(t.ports.update().where(*still).values(**_UNBOUND)).rowcount:
+            trunks.follow(connection, port.id, host="", status="DOWN")
 
 
 def give_back(connection: Connection, server_id: str, port_id: str) -> None:

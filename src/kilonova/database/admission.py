@@ -22,6 +22,8 @@ _SEIZE = (
         table.c.id == sa.bindparam("the_server"),
         table.c.action_id.is_not_distinct_from(sa.bindparam("read_action", type_=table.c.action_id.type)),
         table.c.vm_state == sa.bindparam("read_state"),
+        # An action that was read after the server may have moved it: a delete would look for the guest where it was.
+        table.c.host.is_not_distinct_from(sa.bindparam("read_host", type_=table.c.host.type)),
         table.c.deleted_at.is_(None),
     )
     .values(
@@ -91,8 +93,7 @@ def request(
     row["epoch"] = (
         actions.last_epoch(connection, server.id) + 1
     )  # of two guests of a server the newer has the higher one
-    if not _seize(connection, server, row["id"], task_state, now):
-        raise Raced(server.id)
+    seize(connection, server, row["id"], task_state, now)
     actions.insert(connection, [row])
     actions.record(connection, row["id"], events)
     return actions.find(connection, row["id"])
@@ -116,11 +117,15 @@ def _copy(connection: Connection, server: Server) -> dict[str, Any]:
     return {"copy": hosts[0]} if hosts else {}
 
 
-def _seize(connection: Connection, server: Server, action_id: str, task_state: TaskState | None, now: int) -> bool:
-    """Compare-and-set on the server as it was read: of two requests at once, one gets it."""
+def seize(
+    connection: Connection, server: Server, action_id: str | None, task_state: TaskState | None, now: int
+) -> None:
+    """Compare-and-set on the server as it was read: of two requests at once, one gets it, the other ``Raced``."""
     read = {"the_server": server.id, "read_action": server.action_id, "read_state": server.vm_state}
+    read["read_host"] = server.host
     values = {"next_action": action_id, "next_task": task_state, "now": now}
-    return connection.execute(_SEIZE, {**read, **values}).rowcount == 1
+    if connection.execute(_SEIZE, {**read, **values}).rowcount != 1:
+        raise Raced(server.id)
 
 
 def _preempt(connection: Connection, server: Server, kind: Kind, now: int) -> bool:

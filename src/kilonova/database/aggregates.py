@@ -126,11 +126,12 @@ def _held(connection: Connection, number: int) -> Aggregate:
 def _check_zone(connection: Connection, aggregate: Aggregate, zone: str | None) -> None:
     if not zone:
         raise _refused(aggregate, f"Aggregate {aggregate.name} does not support empty named availability zone")
+    for host in aggregate.hosts:
+        _take(connection, host)  # before the zones are looked at: another aggregate's may change in the same moment
     others = _other_zones(connection, aggregate.id, aggregate.hosts)
     if others - {zone}:
         raise _refused(aggregate, f"One or more hosts already in availability zone(s) {sorted(others - {zone})}")
     for host in aggregate.hosts:
-        _take(connection, host)
         if zone_of(connection, host) != zone and host_servers.in_use(connection, host):
             raise _refused(aggregate, "One or more hosts contain instances in this zone")
 

@@ -2,8 +2,8 @@
 
 A transaction is a *plain function* from a connection to a value (``database/servers.py`` and its neighbours
 hold them). It is given to :meth:`Database.run`, which begins, calls it, commits, and calls it again if the
-database says that it lost a race (deadlock, serialization failure, dropped connection before the commit). So nothing
-can be awaited inside a transaction, and any transaction can be repeated.
+database says that it lost a race (deadlock, serialization failure, a key that was taken since it looked, dropped
+connection before the commit). So nothing can be awaited inside a transaction, and any transaction can be repeated.
 
 SQLite answers inline (``database/inline.py``): a statement costs microseconds, a thread hop would cost more, and the
 simulator stays deterministic. MariaDB/MySQL and PostgreSQL answer through asyncio drivers.
@@ -20,7 +20,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.url import URL, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.util import greenlet_spawn
 
 from kilonova.database.direct import DirectConnection, Plans
@@ -84,7 +84,10 @@ class NetworkDatabase:
                 async with asyncio.timeout(self._settings.statement_timeout):
                     return await greenlet_spawn(partial(once.run, transaction, *args, **kwargs))
             except (DBAPIError, OSError, TimeoutError) as error:
-                again = _is_race(error) or (not once.committing and _is_lost(error))
+                # A key that was free when the transaction looked, and taken when it wrote: now it sees who has it. Once only,
+                # as a transaction that takes a key without looking would never end.
+                taken = isinstance(error, IntegrityError) and attempt == 1
+                again = taken or _is_race(error) or (not once.committing and _is_lost(error))
                 if not again and not _is_connectivity(error):
                     raise
                 if not again or attempt == self._settings.attempts:

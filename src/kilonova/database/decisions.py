@@ -52,7 +52,10 @@ def purge(connection: Connection, *, before: int, keep: int, most: int) -> int:
     oldest = connection.execute(_OLDEST, {"most": 1}).first()
     if oldest is None:
         return 0
-    beyond = int(connection.execute(_NEWEST).scalar_one()) - keep
+    newest = connection.execute(_NEWEST).scalar()
+    if newest is None:  # another conductor has forgotten them all since
+        return 0
+    beyond = int(newest) - keep
     if oldest.seq > beyond and oldest.decided_at >= before:
         return 0
     rows = connection.execute(_OLDEST, {"most": most}).all()

@@ -114,8 +114,7 @@ def begin(
         raise Stale(f"step '{action.step}' of server {server.id} is for {action.on_host}, not for {owner}")
     if action.on_host is not None and membership.forced_down(connection, "nova-compute", owner):
         raise Stale(f"host {owner} is forced down: its steps are for others")
-    again = action.claimant == claimant and action.epoch == epoch + 1 and action.state == ActionState.RUNNING
-    if not again:
+    if not _is_begun_by(action, claimant, epoch):
         leased = {
             "state": ActionState.RUNNING,
             "epoch": epoch + 1,
@@ -125,10 +124,19 @@ def begin(
             "attempts": action.attempts + 1,
             "updated_at": now,
         }
-        if not actions.change(connection, action_id, leased, epoch=epoch, states=_PENDING, step=step):
+        if actions.change(connection, action_id, leased, epoch=epoch, states=_PENDING, step=step):
+            actions.record(connection, action_id, events)
+        elif not _is_begun_by(
+            actions.find(connection, action_id), claimant, epoch
+        ):  # asked twice at once, it holds it now
             raise Stale(f"action {action_id} is no longer at epoch {epoch}")
-        actions.record(connection, action_id, events)
     return Begun(action=msgspec.structs.replace(action, epoch=epoch + 1, step=step), server=server)
+
+
+def _is_begun_by(action: Action | None, claimant: str, epoch: int) -> bool:
+    if action is None or action.state != ActionState.RUNNING:
+        return False
+    return action.claimant == claimant and action.epoch == epoch + 1
 
 
 def progress(connection: Connection, action_id: str, epoch: int, task_state: str) -> bool:
@@ -172,6 +180,9 @@ def finish(
 ) -> Finished:
     """A step is done: go on to the next one, or end the action. Repeated reports get the same answer.
 
+    Raises ``Stale`` if somebody was faster in the same moment, perhaps this very report, asked twice: ask again, and the answer
+    is the one to what stands there then.
+
     ``output`` is added to the action's ``work``, for the steps to come and for ``database/outcomes.py``.
     """
     action = actions.find(connection, action_id)
@@ -187,11 +198,13 @@ def finish(
         finished = Finished(accepted=True)
     elif kind.after(step) is not None:
         finished = _go_on(connection, action, now=now, lease=lease, dispatch=dispatch, owner=owner, power=power_state)
+    elif action.state != ActionState.RUNNING:
+        finished = Finished(accepted=False, reason=f"action {action_id} is past epoch {epoch}")
     elif _end(connection, action_id, epoch, _RUNNING, ActionState.SUCCEEDED, None, now):
         _succeed(connection, action, power_state, now)
         finished = Finished(accepted=True)
     else:
-        finished = Finished(accepted=False, reason=f"action {action_id} is past epoch {epoch}")
+        raise Stale(f"action {action_id} is past epoch {epoch}")
     if finished.accepted:
         actions.record(connection, action_id, events)
     return finished
@@ -201,15 +214,15 @@ def _go_on(
     connection: Connection, action: Action, *, now: int, lease: int, dispatch: int, owner: str, power: int | None
 ) -> Finished:
     """From a finished step to the one that follows; the conductor that writes this begins its own ones at once."""
-    stale = Finished(accepted=False, reason=f"action {action.id} is past epoch {action.epoch}")
     if action.state != ActionState.RUNNING:
-        return stale
+        return Finished(accepted=False, reason=f"action {action.id} is past epoch {action.epoch}")
     following, server = _pass(connection, action, now)
     if following is None:
         ended = _end(connection, action.id, action.epoch, _RUNNING, ActionState.SUCCEEDED, None, now)
-        if ended:
-            _succeed(connection, action, power, now)
-        return Finished(accepted=True) if ended else stale
+        if not ended:
+            raise Stale(f"action {action.id} is past epoch {action.epoch}")
+        _succeed(connection, action, power, now)
+        return Finished(accepted=True)
     on_host = host_of_step(following, server.host, action.work)
     columns = queued(following, on_host, action.epoch + 1, now, dispatch) | {"work": action.work}
     ours = following.performer is Performer.CONDUCTOR

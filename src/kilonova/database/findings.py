@@ -1,6 +1,6 @@
 """Rows of ``findings``: what each host's last comparison with the database found and may not mend by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -38,7 +38,15 @@ def replace(connection: Connection, host: str, found: Sequence[Finding], now: in
         else:
             moments = {"first_seen_at": now, "last_seen_at": now}
             row = {"host": host, "kind": kind, "subject": subject, "message": message, **moments}
+            _add(connection, row)
+
+
+def _add(connection: Connection, row: Mapping[str, object]) -> None:
+    try:
+        with connection.begin_nested():
             connection.execute(findings.insert(), row)
+    except sa.exc.IntegrityError:
+        return  # by the same report, asked twice at once
 
 
 def listing(connection: Connection) -> list[Reported]:

@@ -145,6 +145,14 @@ def get_flavor(connection: Connection, flavorid: str, project_id: str | None, is
     return flavor
 
 
+def hold_flavor(connection: Connection, flavorid: str) -> Flavor:
+    """A flavor for changing it: of two who do at once, none takes back what the other said. Raises ``NotFound``."""
+    row = connection.execute(_BY_ID.with_for_update(), {"of_flavor": flavorid}).first()
+    if row is None:
+        raise NotFound(f"Flavor {flavorid} could not be found.")
+    return _flavor(row)
+
+
 def insert_flavor(connection: Connection, flavor: Flavor, now: int) -> None:
     """A new flavor. Raises ``Conflict`` when its id or its name is taken."""
     taken = connection.execute(
@@ -173,9 +181,10 @@ def update_flavor(connection: Connection, flavorid: str, **values: Any) -> None:
 
 def delete_flavor(connection: Connection, flavorid: str) -> None:
     """Forget a flavor; servers made with it keep their copy. Raises ``NotFound``."""
-    connection.execute(flavor_access.delete().where(flavor_access.c.flavorid == flavorid))
     if connection.execute(flavors.delete().where(_f.flavorid == flavorid)).rowcount != 1:
         raise NotFound(f"Flavor {flavorid} could not be found.")
+    # Who gives access holds the flavor's row. What were left would count for the next flavor that is called so.
+    connection.execute(flavor_access.delete().where(flavor_access.c.flavorid == flavorid))
 
 
 def list_access(connection: Connection, flavorid: str) -> list[str]:

@@ -111,6 +111,13 @@ def update(connection: Connection, kind: type[R], record_id: str, changes: Mappi
     return get(connection, kind, record_id)
 
 
+def set_password(connection: Connection, user_id: str, proven: str | None, digest: str, now: int) -> bool:
+    """A user's new password, which ends their tokens; False if the one they have proven, by its digest, is theirs no more."""
+    own = (t.users.c.id == user_id, t.users.c.password_hash == proven)
+    changed = t.users.update().where(*own).values(password_hash=digest, tokens_valid_from=now)
+    return connection.execute(changed).rowcount == 1
+
+
 def delete_user(connection: Connection, user_id: str) -> bool:
     """Remove a user with all that only existed through it."""
     _delete(connection, t.role_assignments, user_id=user_id)

@@ -77,13 +77,16 @@ def change(
     return after
 
 
-def delete(connection: Connection, image_id: str, now: int) -> bool:
-    """Mark it deleted; the row stays so that the id is never used again."""
-    query = images.update().where(c.id == image_id, c.deleted_at.is_(None), c.protected.is_(False))
-    if connection.execute(query.values(status="deleted", deleted_at=now, updated_at=now)).rowcount == 0:
-        return False
+def delete(connection: Connection, image_id: str, now: int) -> StoredImage | None:
+    """Mark it deleted; the row stays so that the id is never used again. The image as it was then: an upload may have ended
+    since anybody looked, and its bytes go as well. None if there is none, or it is protected."""
+    row = connection.execute(_GET.with_for_update(), {"image_id": image_id}).first()
+    if row is None or row.protected:
+        return None
+    gone = images.update().where(c.id == image_id).values(status="deleted", deleted_at=now, updated_at=now)
+    connection.execute(gone)
     image_members.remove(connection, image_id)
-    return True
+    return StoredImage(**row._mapping)
 
 
 # --- uploads -----------------------------------------------------------------------------------------------

@@ -21,6 +21,11 @@ _SERVICES = sa.select(*_SERVICE_COLUMNS).order_by(services.c.id)
 _ONE_SERVICE = _SERVICES.where(
     services.c.binary == sa.bindparam("of_binary"), services.c.host == sa.bindparam("of_host")
 )
+_HELD_SERVICE = (
+    sa.select(services.c.id)
+    .where(services.c.binary == sa.bindparam("of_binary"), services.c.host == sa.bindparam("of_host"))
+    .with_for_update()
+)
 _BEAT = (
     services.update()
     .where(
@@ -105,10 +110,15 @@ def heartbeat(
         "metrics": metrics or None,
         "compare_due": False,
     }
-    if connection.execute(_TAKE_OVER, {"of_binary": binary, "of_host": host, **fresh}).rowcount == 1:
+    taken_over = {"of_binary": binary, "of_host": host, **fresh}
+    if connection.execute(_TAKE_OVER, taken_over).rowcount == 1:
         return False
     row = {"uuid": uuid, "binary": binary, "host": host, "disabled": False, "forced_down": False, **fresh}
-    connection.execute(_FIRST_BEAT, row)
+    try:
+        with connection.begin_nested():
+            connection.execute(_FIRST_BEAT, row)
+    except sa.exc.IntegrityError:  # the same report, asked twice at once, or a second process of the service
+        connection.execute(_TAKE_OVER, taken_over)
     return False
 
 
@@ -217,6 +227,11 @@ def compute_up(connection: Connection, host: str | None, now: int, down_after: f
     """Whether the nova-compute of a host lives; False for no host."""
     service = find_service(connection, "nova-compute", host) if host else None
     return service is not None and service.up(now, down_after)
+
+
+def hold_service(connection: Connection, binary: str, host: str) -> None:
+    """Lock the row: whether the service is up or forced down stays as it is until this transaction ends."""
+    connection.execute(_HELD_SERVICE, {"of_binary": binary, "of_host": host}).first()
 
 
 def list_hosts(connection: Connection) -> list[Host]:

@@ -107,6 +107,7 @@ def _put_away(connection: Connection, action: Action, now: int) -> dict[str, Any
 def _unplugged(connection: Connection, action: Action, now: int) -> dict[str, Any]:
     """The port is given back, and the server does without it from now on."""
     port_id = action.input["port_id"]
+    servers.hold(connection, action.server_id)  # whoever changes its other ports writes its addresses as well
     server = servers.find(connection, action.server_id)
     addresses.give_back(connection, action.server_id, port_id)
     if server is None:

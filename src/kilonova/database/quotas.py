@@ -28,10 +28,19 @@ def set_limits(connection: Connection, project_id: str, limits: Mapping[str, int
                     f"reserved {used[resource]}."
                 )
     for resource, limit in sorted(limits.items()):
-        row = (_q.project_id == project_id, _q.resource == resource)
-        if connection.execute(quota_limits.update().where(*row).values(hard_limit=limit)).rowcount == 0:
-            values = {"project_id": project_id, "resource": resource, "hard_limit": limit}
-            connection.execute(quota_limits.insert(), values)
+        put(connection, quota_limits, {"project_id": project_id, "resource": resource}, limit)
+
+
+def put(connection: Connection, table: sa.Table, key: Mapping[str, str], limit: int) -> None:
+    """Set the one limit of that key, there or not; of two who add it at once, the later word counts."""
+    change = table.update().where(*(table.c[name] == value for name, value in key.items())).values(hard_limit=limit)
+    if connection.execute(change).rowcount:
+        return
+    try:
+        with connection.begin_nested():
+            connection.execute(table.insert(), {**key, "hard_limit": limit})
+    except sa.exc.IntegrityError:
+        connection.execute(change)
 
 
 def clear_limits(connection: Connection, project_id: str) -> None:
@@ -48,7 +57,4 @@ def of_class(connection: Connection, name: str) -> dict[str, int]:
 def set_class(connection: Connection, name: str, limits: Mapping[str, int]) -> None:
     """Set some limits of such a class; it is there from then on."""
     for resource, limit in sorted(limits.items()):
-        row = (_c.name == name, _c.resource == resource)
-        if connection.execute(quota_classes.update().where(*row).values(hard_limit=limit)).rowcount == 0:
-            values = {"name": name, "resource": resource, "hard_limit": limit}
-            connection.execute(quota_classes.insert(), values)
+        put(connection, quota_classes, {"name": name, "resource": resource}, limit)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from kilonova.database import actions, ledger, moves, outcomes, servers
+from kilonova.database import actions, admission, ledger, moves, outcomes, servers
 from kilonova.database.admission import Raced
 from kilonova.database.outgoing import quota_of
 from kilonova.model.action import Action, ActionState
@@ -43,8 +43,15 @@ def is_leaving(connection: Connection, server: Server) -> bool:
 
 
 def reset(connection: Connection, server: Server, vm_state: VmState, now: int) -> Action | None:
-    """Put the server into a state with nothing running on it; the action that was ended for it."""
+    """Put the server into a state with nothing running on it; the action that was ended for it.
+
+    Raises ``Raced`` if another request has taken the server since it was read: what that one began would be orphaned.
+    """
     ended = ended_by_reset(connection, server, now)
+    admission.seize(connection, server, None, None, now)
+    server = servers.get(
+        connection, server.id, None
+    )  # from here on nobody else changes it, nor what it is charged with
     values: dict[str, Any] = outcomes.undone(connection, ended, now) if ended is not None else {}
     if server.resized_from is not None:
         values |= moves.way_back_given_up(connection, server, now)

@@ -28,12 +28,12 @@ _ABANDON = (
     .where(_m.server_id == sa.bindparam("of_server"), _m.status.not_in([str(end) for end in ENDS]))
     .values(status=str(MigrationStatus.ERROR), updated_at=sa.bindparam("now"))
 )
-_NOT_LEFT_YET = (
-    _m.source_compute == sa.bindparam("of_host"),
-    _m.migration_type == str(MigrationType.EVACUATION),
-    _m.status == str(MigrationStatus.DONE),
+_EVACUATIONS = (_m.source_compute == sa.bindparam("of_host"), _m.migration_type == str(MigrationType.EVACUATION))
+_NOT_LEFT_YET = (*_EVACUATIONS, _m.status == str(MigrationStatus.DONE))
+_MAY_HAVE_GUESTS = (MigrationStatus.ACCEPTED, MigrationStatus.PRE_MIGRATING, MigrationStatus.DONE)
+_EVACUATED_FROM = (
+    sa.select(_m.id).where(*_EVACUATIONS, _m.status.in_([str(one) for one in _MAY_HAVE_GUESTS])).limit(1)
 )
-_EVACUATED_FROM = sa.select(_m.id).where(*_NOT_LEFT_YET).limit(1)
 _LEFT_BEHIND = (
     table.update()
     .where(
@@ -126,7 +126,7 @@ def left_behind(connection: Connection, host: str, guests: Sequence[str], now: i
 
 
 def evacuated_from(connection: Connection, host: str) -> bool:
-    """Whether a host has guests of servers that were evacuated from it, as far as anybody knows: it was not back since."""
+    """Whether a host may have guests of servers that are or were evacuated from it: it was not back since, as far as is known."""
     return connection.execute(_EVACUATED_FROM, {"of_host": host}).first() is not None
 
 

@@ -60,6 +60,7 @@ _TO_OFFLOAD = (
     .limit(_MOST)
 )
 _INSERT = servers.insert()
+_HOLD = sa.select(_s.id).where(_s.id == sa.bindparam("the_server")).with_for_update()
 _UPDATES: dict[tuple[str, ...], sa.Update] = {}
 
 
@@ -140,6 +141,18 @@ def update(connection: Connection, server_id: str, *, held_by: str | None = None
     if held_by is not None:
         parameters["held_by"] = held_by
     return connection.execute(statement, parameters).rowcount == 1
+
+
+def update_free(connection: Connection, server: Server, **values: Any) -> bool:
+    """Set columns if no action holds the server, and it is where and what it was when it was read. False if it is not."""
+    free = (_s.id == server.id, _s.action_id.is_(None), _s.vm_state == server.vm_state, _LIVE)
+    same_host = _s.host.is_not_distinct_from(server.host)
+    return connection.execute(servers.update().where(*free, same_host).values(**values)).rowcount == 1
+
+
+def hold(connection: Connection, server_id: str) -> None:
+    """Lock the row: what is read of the server from here on stays so until this transaction ends."""
+    connection.execute(_HOLD, {"the_server": server_id}).first()
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kilonova.database import quotas
 from kilonova.database.outgoing import quota_of
 from kilonova.database.tables import keypairs, server_groups, servers
 from kilonova.database.tables import quota_user_limits as table
@@ -86,10 +87,7 @@ def set_limits(
         if not force and most >= 0 and not 0 <= limit <= most:
             raise Invalid(f"Quota limit {limit} for {resource} must be less than or equal to {most}.")
     for resource, limit in sorted(amounts.items()):
-        row = {"project_id": project_id, "user_id": user_id, "resource": resource}
-        where = [_q[name] == value for name, value in row.items()]
-        if connection.execute(table.update().where(*where).values(hard_limit=limit)).rowcount == 0:
-            connection.execute(table.insert(), {**row, "hard_limit": limit})
+        quotas.put(connection, table, {"project_id": project_id, "user_id": user_id, "resource": resource}, limit)
 
 
 def clear(connection: Connection, project_id: str, user_id: str | None) -> None:

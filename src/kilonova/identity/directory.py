@@ -7,6 +7,8 @@ Administrators manage them; everybody may read what is about himself. Reference:
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sqlalchemy.engine import Connection
+
 from kilonova.database import identity as queries
 from kilonova.database.standing import login as read_login
 from kilonova.identity.service import Identity
@@ -104,12 +106,28 @@ def _extra(body: Mapping[str, Any], kind: type[queries.Record], *, known: tuple[
     return {name: value for name, value in body.items() if name not in skip}
 
 
-async def _update(identity: Identity, kind: type[queries.R], record_id: str, changes: dict[str, Any]) -> queries.R:
-    found = await identity.database.run(queries.update, kind, record_id, changes)
+async def _update(
+    identity: Identity, kind: type[queries.R], record_id: str, changes: dict[str, Any], extra: Mapping[str, Any] = {}
+) -> queries.R:
+    found = await identity.database.run(_change, kind, record_id, changes, extra)
     if found is None:
         raise missing(kind, record_id)
     identity.changed()
     return found
+
+
+def _change(
+    connection: Connection,
+    kind: type[queries.R],
+    record_id: str,
+    changes: Mapping[str, object],
+    extra: Mapping[str, Any],
+) -> queries.R | None:
+    """Set columns, and what clients keep beside them, key by key; of two who do at once, none takes back the other's keys."""
+    found = queries.get(connection, kind, record_id, lock=True)
+    if extra and isinstance(found, User | Project):
+        changes = {**changes, "extra": {**found.extra, **extra}}
+    return queries.update(connection, kind, record_id, changes)
 
 
 # --- domains -----------------------------------------------------------------------------------------------
@@ -205,8 +223,8 @@ async def update_project(identity: Identity, call: Call) -> Reply:
         changes["description"] = body["description"] or ""
     if "tags" in body:
         changes["tags"] = sorted(body["tags"])
-    changes["extra"] = {**found.extra, **_extra(body, Project, known=("parent_id", "is_domain"))}
-    return _answer(call, await _update(identity, Project, found.id, changes))
+    extra = _extra(body, Project, known=("parent_id", "is_domain"))
+    return _answer(call, await _update(identity, Project, found.id, changes, extra))
 
 
 async def delete_project(identity: Identity, call: Call) -> Reply:
@@ -271,12 +289,11 @@ async def update_user(identity: Identity, call: Call) -> Reply:
     if body.get("domain_id", found.domain_id) != found.domain_id:
         raise Invalid("A user stays in his domain.")
     changes = {name: body[name] for name in ("name", "enabled", "default_project_id") if name in body}
-    changes["extra"] = {**found.extra, **_extra(body, User)}
     if "password" in body:
         changes["password_hash"] = await identity.passwords.digest(body["password"]) if body["password"] else None
     if "password" in body or body.get("enabled") is False:
         changes["tokens_valid_from"] = identity.clock.now()
-    return _answer(call, await _update(identity, User, found.id, changes))
+    return _answer(call, await _update(identity, User, found.id, changes, _extra(body, User)))
 
 
 async def change_password(identity: Identity, call: Call) -> Reply:
@@ -288,9 +305,11 @@ async def change_password(identity: Identity, call: Call) -> Reply:
     login = await identity.database.run(read_login, user_id, None, None, None)
     if not await identity.passwords.matches(body["original_password"], None if login is None else login.digest):
         raise Forbidden("The original password is not right.")
+    assert login is not None, "nobody's password matches nothing"
     digest = await identity.passwords.digest(body["password"])
-    changes = {"password_hash": digest, "tokens_valid_from": identity.clock.now()}
-    await _update(identity, User, user_id, changes)
+    if not await identity.database.run(queries.set_password, user_id, login.digest, digest, identity.clock.now()):
+        raise Forbidden("The original password is not right any more: it was changed in the same moment.")
+    identity.changed()
     return Reply(204)
 
 

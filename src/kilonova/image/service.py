@@ -142,9 +142,9 @@ class EmbeddedImages:
 
     async def discard(self, image_id: str) -> None:
         """Delete it, whoever owns it."""
-        found = await self.database.run(queries.get, image_id)
-        if found is not None and await self.database.run(queries.delete, image_id, self.clock.now()):
-            await self._remove_bytes(found)
+        gone = await self.database.run(queries.delete, image_id, self.clock.now())
+        if gone is not None:
+            await self._remove_bytes(gone)
 
     async def backups(self, server_id: str, backup_type: str) -> list[str]:
         """The backups of a server of one type, the newest first."""
@@ -319,10 +319,12 @@ class EmbeddedImages:
 
     async def delete(self, caller: Caller, image_id: str) -> None:
         """Delete image and bytes; whoever reads them now reads on. Raises ``Forbidden`` for a protected one."""
-        image = await self.own(caller, image_id)
-        if not await self.database.run(queries.delete, image_id, self.clock.now()):
+        await self.own(caller, image_id)
+        gone = await self.database.run(queries.delete, image_id, self.clock.now())
+        if gone is None:
+            await self.require(image_id)  # another delete may have come first
             raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
-        await self._remove_bytes(image)
+        await self._remove_bytes(gone)
 
     async def _remove_bytes(self, image: StoredImage) -> None:
         if image.upload_id is not None and image.status != "saving":  # a running upload removes its own

@@ -14,7 +14,7 @@ from kilonova.database import networks as queries
 from kilonova.model.clock import Ids
 from kilonova.model.context import Caller
 from kilonova.model.errors import Conflict, Invalid, NotFound
-from kilonova.model.network import FixedIp, FloatingIp, Port
+from kilonova.model.network import FixedIp, FloatingIp, Port, Router
 from kilonova.network import quotas, server_rows
 from kilonova.network.addresses import read_address
 from kilonova.network.allocation import Segment, WantedIp, create_port, free_mac
@@ -97,12 +97,12 @@ def _create(
     limits: dict[str, int],
 ) -> View:
     network = NETWORKS.visible(connection, caller, body["floating_network_id"])
-    if not network.external:
+    quotas.admit(connection, limits, FloatingIp, project_id)
+    segment = Segment.lock(connection, network.id)
+    if not segment.network.external:
         raise Invalid(
             f"Bad floatingip request: Network {network.id} is not a valid external network.", name="BadRequest"
         )
-    quotas.admit(connection, limits, FloatingIp, project_id)
-    segment = Segment.lock(connection, network.id)
     floating_id = ids.uuid()
     holder = Port(
         id=ids.uuid(),
@@ -181,7 +181,7 @@ def associate(
     """Let the (locked) floating address stand for one of a port's. Raises ``NotFound``, ``Invalid`` or ``Conflict``."""
     port = PORTS.owned(connection, caller, port_id)
     address = _address(connection, port, fixed_ip)
-    router_id = floating.router_between(connection, address.subnet_id, entry.floating_network_id)
+    router_id = _router(connection, address.subnet_id, entry.floating_network_id)
     if router_id is None:
         raise NotFound(
             f"External network {entry.floating_network_id} is not reachable from subnet {address.subnet_id}. "
@@ -204,6 +204,15 @@ def associate(
     changed = queries.revise(connection, entry, changes, now)
     _tell_servers(connection, entry.port_id, port.id)
     return changed
+
+
+def _router(connection: Connection, subnet_id: str, external_network_id: str) -> str | None:
+    """A router between the two, which stays so: who would take it off one of them waits, and finds the floating address."""
+    found = floating.router_between(connection, subnet_id, external_network_id)
+    if found is not None:
+        queries.get(connection, Router, found, lock=True)
+        found = floating.router_between(connection, subnet_id, external_network_id)
+    return found
 
 
 def _address(connection: Connection, port: Port, wanted: str | None) -> FixedIp:

@@ -172,6 +172,7 @@ def _used_by_others(connection: Connection, network: Network) -> bool:
 
 
 def _check_only_default(connection: Connection, network_id: str) -> None:
+    queries.lock_project(connection, "")  # nobody's: who makes another one the default at the same moment waits here
     defaults = queries.find(connection, Network, queries.Question(filters={"is_default": [True]}))
     if any(network.id != network_id for network in defaults):
         raise Conflict(

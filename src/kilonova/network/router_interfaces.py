@@ -10,7 +10,7 @@ from kilonova.database import networks as queries
 from kilonova.model.clock import Ids
 from kilonova.model.context import Caller
 from kilonova.model.errors import Conflict, Invalid, NotFound
-from kilonova.model.network import Port, Router, Subnet
+from kilonova.model.network import Network, Port, Router, Subnet
 from kilonova.network import trunk_ports
 from kilonova.network.allocation import Segment, WantedIp, create_port
 from kilonova.network.port_views import PORTS
@@ -45,6 +45,8 @@ def add_interface(
 
 
 def _take_port(connection: Connection, caller: Caller, router: Router, port_id: str) -> Port:
+    known = PORTS.visible(connection, caller, port_id)
+    queries.get(connection, Network, known.network_id, lock=True)  # as whoever binds the port to a server does
     port = PORTS.owned(connection, caller, port_id)
     if port.device_id:
         raise Conflict(f"Port {port.id} is already acquired by another device {port.device_id}.", name="PortInUse")
@@ -60,10 +62,10 @@ def _take_port(connection: Connection, caller: Caller, router: Router, port_id: 
 
 
 def _make_port(connection: Connection, ids: Ids, caller: Caller, router: Router, subnet_id: str, now: int) -> Port:
-    subnet = SUBNETS.visible(connection, caller, subnet_id)
+    segment = Segment.lock(connection, SUBNETS.visible(connection, caller, subnet_id).network_id)
+    subnet = SUBNETS.visible(connection, caller, subnet_id)  # as it stays now
     if subnet.gateway_ip is None:
         raise Invalid("Bad router request: Subnet for router interface must have a gateway IP.", name="BadRequest")
-    segment = Segment.lock(connection, subnet.network_id)
     _check_new(connection, router, [subnet])
     if held.is_taken(connection, subnet.id, subnet.gateway_ip):
         raise Conflict(

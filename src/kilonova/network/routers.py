@@ -174,10 +174,10 @@ def set_gateway(
     if network_id == router.external_network_id and not addresses:
         return queries.revise(connection, router, changes, now)
     network = NETWORKS.visible(connection, caller, network_id)
-    if not network.external:
+    segment = Segment.lock(connection, network.id)
+    if not segment.network.external:
         raise Invalid(f"Bad router request: Network {network_id} is not an external network.", name="BadRequest")
     router = clear_gateway(connection, router, now)
-    segment = Segment.lock(connection, network.id)
     port = _new_port(ids, connection, router, network.id, GATEWAY, now)
     asked = [WantedIp(subnet_id=a.get("subnet_id"), ip_address=a.get("ip_address")) for a in addresses or []]
     create_port(connection, segment, port, asked or None)

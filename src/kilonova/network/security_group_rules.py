@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy.engine import Connection
 
 from kilonova.database import networks as queries
+from kilonova.database import port_groups
 from kilonova.model.context import Caller
 from kilonova.model.errors import Conflict, Invalid
 from kilonova.model.network import SecurityGroupRule
@@ -178,11 +179,15 @@ def _check_ports(rule: SecurityGroupRule) -> None:
 
 
 def _create(connection: Connection, caller: Caller, rule: SecurityGroupRule, limits: dict[str, int]) -> View:
-    group = GROUPS.owned(connection, caller, rule.security_group_id)
-    rule = msgspec.structs.replace(rule, project_id=group.project_id)
+    known = GROUPS.visible(connection, caller, rule.security_group_id)
+    rule = msgspec.structs.replace(rule, project_id=known.project_id)
+    # The project's row before its groups', as whoever makes a port takes them. A group that is spoken of is not deleted now.
+    quotas.admit(connection, limits, SecurityGroupRule, rule.project_id)
+    group = GROUPS.owned(connection, caller, known.id)
     if rule.remote_group_id is not None:
         GROUPS.visible(connection, caller, rule.remote_group_id)
-    quotas.admit(connection, limits, SecurityGroupRule, rule.project_id)
+        if not port_groups.keep(connection, [rule.remote_group_id]):
+            raise GROUPS.absent(rule.remote_group_id)
     asked = queries.Question(filters={"security_group_id": [group.id]}, limit=100_000)
     for other in queries.find(connection, SecurityGroupRule, asked):
         if _meaning(other) == _meaning(rule):

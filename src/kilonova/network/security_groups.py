@@ -126,7 +126,7 @@ def _update(connection: Connection, caller: Caller, group_id: str, body: dict[st
         raise Conflict(f"Security Group {group.id} in use.", name="SecurityGroupInUse")
     changed = queries.revise(connection, group, body, now)
     if changed.name != group.name:
-        for server_id in port_groups.servers_with(connection, group.id):
+        for server_id in sorted(port_groups.servers_with(connection, group.id)):
             server_rows.refresh(connection, server_id)
     return GROUPS.view(connection, caller, changed)
 

@@ -21,6 +21,7 @@ def add(connection: Connection, server_id: str, network_id: str, now: int) -> No
     if port is None:
         raise NotFound(f"Instance {server_id} has no port on network {network_id[:64]}.")
     segment = Segment.lock(connection, network_id)
+    port = _held(connection, server_id, port)
     if not any(_take(segment, port, subnet.id) for subnet in segment.subnets):
         raise Invalid(f"No fixed IP addresses are left on network {network_id}.")
     queries.touch(connection, port, now)
@@ -43,13 +44,22 @@ def remove(connection: Connection, server_id: str, address: str, now: int) -> No
     for port in ports:
         if text in [entry.ip_address for entry in have[port.id]]:
             queries.get(connection, Network, port.network_id, lock=True)
+            still = _held(connection, server_id, port)
             if any(fixed == text for _, fixed in held.floating_of(connection, [port.id])[port.id]):
                 raise Invalid(f"A floating IP is associated with fixed IP {text}; disassociate it first.")
             held.free(connection, port.id, text)
-            queries.touch(connection, port, now)
+            queries.touch(connection, still, now)
             server_rows.refresh(connection, server_id)
             return
     raise Invalid(f"Fixed IP {text} is not one of instance {server_id}.")
+
+
+def _held(connection: Connection, server_id: str, port: Port) -> Port:
+    """The same port, which nobody detaches, removes or puts a floating address on now. Raises ``NotFound`` if somebody has."""
+    held_port = queries.get(connection, Port, port.id, lock=True)
+    if held_port is None or held_port.device_id != server_id:
+        raise NotFound(f"Instance {server_id} has no port {port.id} any more.")
+    return held_port
 
 
 def _ports(connection: Connection, server_id: str) -> list[Port]:

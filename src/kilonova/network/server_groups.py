@@ -72,7 +72,8 @@ def remove(connection: Connection, server_id: str, group_id: str, now: int) -> N
 
 
 def _ports(connection: Connection, server_id: str) -> list[Port]:
-    ports = held.ports_of_server(connection, server_id)
+    """The server's ports, held: of two changes of their groups at once none is lost."""
+    ports = held.ports_of_server(connection, server_id, lock=True)
     if not ports:
         raise NotFound(f"Instance {server_id} has no port that a security group could be put on.")
     return ports

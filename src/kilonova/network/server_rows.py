@@ -55,7 +55,8 @@ def nics_of(connection: Connection, server_id: str, tags: dict[str, str | None])
     found = []
     for port in ports:
         network = queries.get(connection, Network, port.network_id)
-        assert network is not None, "a network with a port on it is not deleted"
+        if network is None:  # a network with a port on it is not deleted: the port was given back since it was read
+            continue
         subnets = held.subnets_of(connection, network.id)
         found.append(nic(network, subnets, port, addresses[port.id], floating[port.id], tags.get(port.id)))
     return found
@@ -67,7 +68,11 @@ def tell_groups(connection: Connection, server_id: str) -> None:
 
 
 def refresh(connection: Connection, server_id: str) -> None:
-    """Write a server's addresses and groups anew, if it is one that has been given any; others are not ours to write."""
+    """Write a server's addresses and groups anew, if it is one that has been given any; others are not ours to write.
+
+    Its row is held before its ports are read: of two who have changed one port each, the second writes both down.
+    """
+    servers.hold(connection, server_id)
     server = servers.find(connection, server_id)
     if server is None or server.deleted_at is not None or not server.addresses:
         return

@@ -179,7 +179,7 @@ async def update_subnet(networks: EmbeddedNetworks, call: Call) -> Reply:
 
 
 def _update(connection: Connection, caller: Caller, subnet_id: str, body: dict[str, Any], now: int) -> View:
-    subnet = SUBNETS.owned(connection, caller, subnet_id)
+    subnet = _held(connection, caller, subnet_id)
     cidr = ip_network(subnet.cidr)
     changes: dict[str, Any] = {name: body[name] for name in _PLAIN if name in body}
     if "dns_nameservers" in body:
@@ -217,10 +217,15 @@ async def delete_subnet(networks: EmbeddedNetworks, call: Call) -> Reply:
     return Reply(204)
 
 
-def _delete(connection: Connection, caller: Caller, subnet_id: str) -> None:
+def _held(connection: Connection, caller: Caller, subnet_id: str) -> Subnet:
+    """A subnet of the caller's for changing it, while nobody takes or gives an address of it."""
     subnet = SUBNETS.visible(connection, caller, subnet_id)
     queries.get(connection, Network, subnet.network_id, lock=True)  # before the subnet's own row, as all do
-    subnet = SUBNETS.owned(connection, caller, subnet_id)
+    return SUBNETS.owned(connection, caller, subnet_id)
+
+
+def _delete(connection: Connection, caller: Caller, subnet_id: str) -> None:
+    subnet = _held(connection, caller, subnet_id)
     if subnet.id == SHARED_SUBNET_ID:
         raise Conflict("This subnet is made by the cloud's configuration (section network).", name="SubnetInUse")
     if addresses.ports_on(connection, subnet.id):

@@ -69,6 +69,7 @@ def _provide(
 ) -> str:
     external = _external(connection)
     network, subnet, router = _wanted(settings, project_id, now)
+    queries.lock_project(connection, project_id)  # who asks for it at the same moment finds it made
     for record in (network, subnet, router):
         if queries.get(connection, type(record), record.id) is None:
             quotas.admit(connection, settings.quotas, type(record), project_id)

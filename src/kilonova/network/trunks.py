@@ -29,10 +29,11 @@ def _views(connection: Connection, found: Sequence[Trunk], admin: bool) -> list[
     carried, tags = held.subports_of(connection, ids), queries.tags_of(connection, ids)
     asked = queries.Question(filters={"id": [trunk.port_id for trunk in found]}, limit=100_000)
     parents = {port.id: port for port in queries.find(connection, Port, asked)} if found else {}
-    return [_view(trunk, parents[trunk.port_id], carried[trunk.id], tags[trunk.id]) for trunk in found]
+    return [_view(trunk, parents.get(trunk.port_id), carried[trunk.id], tags[trunk.id]) for trunk in found]
 
 
-def _view(trunk: Trunk, parent: Port, carried: list[dict[str, object]], tags: list[str]) -> View:
+def _view(trunk: Trunk, parent: Port | None, carried: list[dict[str, object]], tags: list[str]) -> View:
+    """Without its parent it is one that was deleted, port and all, since it was read."""
     return {
         "id": trunk.id,
         "name": trunk.name,
@@ -40,7 +41,7 @@ def _view(trunk: Trunk, parent: Port, carried: list[dict[str, object]], tags: li
         "project_id": trunk.project_id,
         "port_id": trunk.port_id,
         "admin_state_up": trunk.admin_state_up,
-        "status": "ACTIVE" if parent.binding else "DOWN",
+        "status": "ACTIVE" if parent is not None and parent.binding else "DOWN",
         "sub_ports": carried,
         "description": trunk.description,
         "tags": tags,

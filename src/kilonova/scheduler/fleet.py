@@ -72,7 +72,10 @@ class Fleet:
 
     def apply(self, reading: Reading) -> bool:
         """Bring everything up to date. False if hosts are gone: then read again, everything, and apply that."""
-        self._add([row for row in reading.facts if row.id > self.beyond])
+        # Statements of one look are not of one moment: a host that came after the first of them comes with the next look.
+        newest = reading.usage[-1][0] if reading.usage else 0
+        facts = [row for row in reading.facts if row.id <= newest]
+        self._add([row for row in facts if row.id > self.beyond])
         if len(reading.usage) != len(self._ids):
             self._forget()
             return False
@@ -81,7 +84,7 @@ class Fleet:
         if not np.array_equal(usage[:, 0], self._ids):
             self._forget()
             return False
-        changed = self._describe(reading.facts, reading.traits)
+        changed = self._describe(facts, reading.traits)
         changed |= self._join(reading)
         changed |= self._judge_services(reading)
         changed |= self._count(usage, reading.on_demand)

@@ -59,6 +59,8 @@ def _plan(
     password: str | None,
 ) -> Intent:
     now, down_after = cloud.clock.now(), cloud.config.membership.down_after
+    # Who forces the host up looks for evacuations: one of the two comes first, or a server would run here and there.
+    membership.hold_service(connection, "nova-compute", server.host or "")
     if membership.compute_up(connection, server.host, now, down_after):
         raise Invalid(f"Compute service of {server.host} is still in use.")
     stays_off = call.version >= _STOPPED_SINCE or server.vm_state == VmState.STOPPED

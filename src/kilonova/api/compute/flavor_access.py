@@ -36,7 +36,7 @@ def _list(connection: Connection, flavorid: str) -> list[str]:
 
 
 def _add(connection: Connection, flavorid: str, project_id: str, private_only: bool) -> list[str]:
-    if flavors.get_flavor(connection, flavorid, None, True).is_public and private_only:
+    if flavors.hold_flavor(connection, flavorid).is_public and private_only:
         raise Conflict("Can not add access to a public flavor.")
     flavors.add_access(connection, flavorid, project_id)
     return flavors.list_access(connection, flavorid)

@@ -8,7 +8,7 @@ from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.extra_spec_rules import check_extra_spec
 from kilonova.api.compute.inputs import document, queries
 from kilonova.api.compute.rules import ALL_FLAVORS, FLAVOR_EXTRA_SPECS
-from kilonova.database.flavors import get_flavor, update_flavor
+from kilonova.database.flavors import get_flavor, hold_flavor, update_flavor
 from kilonova.model.errors import Invalid, NotFound
 from kilonova.web.call import Call, Reply
 from kilonova.web.routes import Route
@@ -62,7 +62,7 @@ async def _set(cloud: Deployment, call: Call, given: dict[str, Any]) -> None:
 
 
 def _merge(connection: Connection, flavorid: str, specs: dict[str, str]) -> None:
-    flavor = get_flavor(connection, flavorid, None, True)
+    flavor = hold_flavor(connection, flavorid)
     update_flavor(connection, flavorid, extra_specs=flavor.extra_specs | specs)
 
 
@@ -73,7 +73,7 @@ async def delete(cloud: Deployment, call: Call) -> Reply:
 
 
 def _remove(connection: Connection, flavorid: str, key: str) -> None:
-    specs = dict(get_flavor(connection, flavorid, None, True).extra_specs)
+    specs = dict(hold_flavor(connection, flavorid).extra_specs)
     if key not in specs:
         raise _missing(flavorid, key)
     del specs[key]

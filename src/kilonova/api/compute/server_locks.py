@@ -24,7 +24,7 @@ async def lock(cloud: Deployment, call: Call) -> Reply:
 
 
 def _lock(connection: Connection, cloud: Deployment, call: Call, reason: str | None) -> None:
-    server = find(connection, call, call.params["id"])
+    server = _held(connection, call)
     who = _side(call, server)
     if server.locked and who == "owner":
         return
@@ -42,13 +42,19 @@ async def unlock(cloud: Deployment, call: Call) -> Reply:
 
 
 def _unlock(connection: Connection, cloud: Deployment, call: Call) -> None:
-    server = find(connection, call, call.params["id"])
+    server = _held(connection, call)
     if server.locked_by is not None and server.locked_by != _side(call, server):
         call.require(UNLOCK_OVERRIDE)
     servers.update(
         connection, server.id, locked=False, locked_by=None, locked_reason=None, updated_at=cloud.clock.now()
     )
     record(connection, cloud, call, server.id, "unlock")
+
+
+def _held(connection: Connection, call: Call) -> Server:
+    """The server, its row taken first: an owner does not pass over the lock that an administrator sets in the same moment."""
+    servers.hold(connection, call.params["id"])
+    return find(connection, call, call.params["id"])
 
 
 def _side(call: Call, server: Server) -> str:

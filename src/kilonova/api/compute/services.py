@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from kilonova.api.compute.deployment import Deployment
 from kilonova.api.compute.inputs import BOOLEAN, HOSTNAME, as_bool, document, queries
-from kilonova.database import host_servers, membership, server_migrations
+from kilonova.database import host_servers, ledger, membership, server_migrations
 from kilonova.model.errors import Conflict, Invalid, NotFound
 from kilonova.model.host import Service
 from kilonova.web.call import Call, Reply
@@ -64,12 +64,12 @@ def _change(connection: Connection, service_id: str, values: dict[str, Any]) -> 
 
 
 def _update(connection: Connection, service: Service, values: dict[str, Any]) -> None:
+    membership.update_service(connection, service.id, **values)  # an evacuation that is being admitted holds the row
     if values.get("forced_down") is False and server_migrations.evacuated_from(connection, service.host):
         raise Invalid(
-            f"Host {service.host} cannot be forced up: servers were evacuated from it, and its nova-compute has not said since "
-            "that it has none of their guests. Start it, wait until the evacuations are 'completed', and ask again."
+            f"Host {service.host} cannot be forced up: servers are or were evacuated from it, and its nova-compute has not said "
+            "since that it has none of their guests. Start it, wait until the evacuations are 'completed', and ask again."
         )
-    membership.update_service(connection, service.id, **values)
     if values.get("forced_down") is False:
         membership.compare_soon(connection, service.host)  # deletes went on without it
 
@@ -128,6 +128,8 @@ def _forget(connection: Connection, service_id: str, by_uuid: bool) -> None:
         if not numbered:
             raise NotFound(f"Service {service_id} not found.")
         service = numbered[0]
+    if service.binary == _COMPUTE:
+        ledger.hold(connection, [service.host])  # who claims something of it waits, and does not find it afterwards
     if service.binary == _COMPUTE and host_servers.in_use(connection, service.host):
         raise Conflict("Unable to delete compute service that is hosting instances. Migrate or delete them first.")
     membership.delete_service(connection, service.id)
