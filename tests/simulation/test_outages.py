@@ -312,3 +312,19 @@ async def test_a_host_hears_with_its_heartbeat_that_something_was_decided_withou
 async def compute_service(client: Client, host: str) -> dict[str, Any]:
     listed = (await client("GET", f"/os-services?host={host}", token="admin")).json()["services"]
     return next(service for service in listed if service["binary"] == "nova-compute")
+
+
+async def test_a_delete_without_its_host_is_told_to_it_when_it_has_ended(
+    world: World, client: Client, road: Road
+) -> None:
+    """Seed 530: the host was heard again, and compared itself, while the delete that had gone on without it was not done yet."""
+    server_id = await client.boot()
+    host = (await client.until(server_id, "ACTIVE"))["OS-EXT-SRV-ATTR:host"]
+    await until_running(world, host, server_id)
+    road.broken = True
+    await asyncio.sleep(world.config.membership.down_after + 2)
+    assert (await client("DELETE", f"/servers/{server_id}")).status_code == 204
+    road.broken = False
+    await client.until_gone(server_id)
+    await asyncio.sleep(4 * world.config.membership.heartbeat)
+    assert await world.drivers[host].show_guest(server_id) is None

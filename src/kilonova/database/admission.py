@@ -9,7 +9,17 @@ from sqlalchemy.engine import Connection
 from kilonova.database import actions, ledger, outcomes, servers
 from kilonova.database.tables import servers as table
 from kilonova.messaging.contract import TimelineEvent
-from kilonova.model.action import Action, ActionState, Kind, Performer, Place, Remedy, host_of_step, next_step
+from kilonova.model.action import (
+    Action,
+    ActionState,
+    Kind,
+    Performer,
+    Place,
+    Remedy,
+    host_of_step,
+    next_step,
+    without,
+)
 from kilonova.model.errors import Conflict
 from kilonova.model.kinds.catalog import KINDS
 from kilonova.model.kinds.interfaces import ATTACH_INTERFACE
@@ -86,9 +96,9 @@ def request(
     first = kind.steps[0]
     if first.performer is Performer.COMPUTE and first.place is Place.HOST and (server.host is None or not host_up):
         # Nobody there to ask: a delete goes on without, and reconcile removes the guest when the host is back.
-        first = (
-            next_step(kind, first.name, server.host, work) if first.if_host_lost is Remedy.SKIP else None
-        ) or first
+        around = next_step(kind, first.name, server.host, work) if first.if_host_lost is Remedy.SKIP else None
+        if around is not None:
+            first, work = around, without(server.host, work)
     row = {**row, "work": work, "step": first.name, "on_host": host_of_step(first, server.host, work)}
     row["epoch"] = (
         actions.last_epoch(connection, server.id) + 1

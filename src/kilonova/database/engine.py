@@ -15,7 +15,17 @@ from sqlalchemy.engine import Connection
 from kilonova.database import actions, decisions, host_builds, ledger, membership, outcomes, servers
 from kilonova.database.outgoing import Outgoing, step_message
 from kilonova.messaging.contract import TimelineEvent
-from kilonova.model.action import Action, ActionState, Performer, Remedy, Step, host_of_step, next_step
+from kilonova.model.action import (
+    WITHOUT,
+    Action,
+    ActionState,
+    Performer,
+    Remedy,
+    Step,
+    host_of_step,
+    next_step,
+    without,
+)
 from kilonova.model.decision import DecisionRecord
 from kilonova.model.errors import NotFound, Stale
 from kilonova.model.guest import Nic
@@ -262,6 +272,7 @@ def _succeed(connection: Connection, action: Action, power_state: int | None, no
     if power_state is not None:
         values["power_state"] = power_state
     values |= outcomes.succeeded(connection, action, now)
+    _tell_hosts(connection, action)
     servers.update(connection, action.server_id, held_by=action.id, **values)
 
 
@@ -377,7 +388,14 @@ def _give_up(connection: Connection, action: Action, message: str, details: str,
         "fault": _fault(message, details, now),
     }
     values |= outcomes.undone(connection, action, now)
+    _tell_hosts(connection, action)
     servers.update(connection, action.server_id, held_by=action.id, **values)
+
+
+def _tell_hosts(connection: Connection, action: Action) -> None:
+    """Only now that it has ended does a comparison show what hosts have left of it."""
+    for host in action.work.get(WITHOUT, []):
+        membership.compare_soon(connection, host)
 
 
 def _fault(message: str, details: str, now: int) -> dict[str, Any]:
@@ -433,8 +451,8 @@ def _again(connection: Connection, action: Action, remedy: Remedy, now: int, dis
     kind = KINDS[action.kind]
     step = kind.step(action.step)
     if remedy is Remedy.SKIP:
-        if step.performer is Performer.COMPUTE and action.on_host is not None:
-            membership.compare_soon(connection, action.on_host)
+        if step.performer is Performer.COMPUTE:
+            action = msgspec.structs.replace(action, work=without(action.on_host, action.work))
         following, server = (None, None) if kind.undoes(action.step) else _pass(connection, action, now)
         if following is None:
             _end_skipped(connection, action, now)
@@ -448,6 +466,8 @@ def _again(connection: Connection, action: Action, remedy: Remedy, now: int, dis
     epoch = action.epoch if action.state == ActionState.PENDING and remedy is Remedy.RESEND else action.epoch + 1
     on_host = host_of_step(step, server.host, action.work)
     columns = queued(step, on_host, epoch, now, dispatch)
+    if remedy is Remedy.SKIP:
+        columns["work"] = action.work
     same = step.name == action.step
     if same:
         columns["attempts"] = action.attempts

@@ -180,3 +180,12 @@ def host_of_step(step: Step, server_host: str | None, work: Mapping[str, Any]) -
     if step.performer is not Performer.COMPUTE:
         return None
     return server_host if step.place is Place.HOST else work.get(step.place.value)
+
+
+WITHOUT = "without"
+"""In an action's ``work``: the hosts that were given up on. They are told once it has ended, to see what they have left of it."""
+
+
+def without(host: str | None, work: Mapping[str, Any]) -> dict[str, Any]:
+    """The action's work once it goes on without a host."""
+    return dict(work) if host is None else {**work, WITHOUT: [*work.get(WITHOUT, []), host]}
