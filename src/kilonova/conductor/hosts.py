@@ -208,9 +208,8 @@ class Hosts:
                 vm_state = server.vm_state
             log.info("guest changed by itself", server=server.id, power_state=changed.power_state, vm_state=vm_state)
             states = {"power_state": changed.power_state, "vm_state": str(vm_state), "updated_at": now}
-            servers.update_free(
-                connection, server, **states
-            )  # a request may have taken it just now; its action knows better
+            # A request may have taken it just now: then its action knows better.
+            servers.update_free(connection, server, **states)
 
     async def findings(self, delivery: Delivery) -> Message:
         """What a host may not mend by itself is kept for whoever can (``kilonova check``)."""

@@ -55,9 +55,8 @@ def first_free(connection: Connection, subnet_id: str, since: int) -> int:
     if connection.execute(_AT, {"subnet_id": subnet_id, "position": since}).first() is None:
         return since
     found = connection.execute(_GAP, {"subnet_id": subnet_id, "since": since}).scalar()
-    return (
-        since if found is None else int(found)
-    )  # given back between the two statements, as who does so locks no network
+    # Who gives an address back locks no network: the one at ``since`` may have gone between the two statements.
+    return since if found is None else int(found)
 
 
 def advance(connection: Connection, subnet_id: str, to: int) -> None:

@@ -138,7 +138,7 @@ def begin(
             actions.record(connection, action_id, events)
         elif not _is_begun_by(
             actions.find(connection, action_id), claimant, epoch
-        ):  # asked twice at once, it holds it now
+        ):  # or it lost to its own first try
             raise Stale(f"action {action_id} is no longer at epoch {epoch}")
     return Begun(action=msgspec.structs.replace(action, epoch=epoch + 1, step=step), server=server)
 

@@ -49,9 +49,7 @@ def reset(connection: Connection, server: Server, vm_state: VmState, now: int) -
     """
     ended = ended_by_reset(connection, server, now)
     admission.seize(connection, server, None, None, now)
-    server = servers.get(
-        connection, server.id, None
-    )  # from here on nobody else changes it, nor what it is charged with
+    server = servers.get(connection, server.id, None)  # as it is now that nobody else changes it
     values: dict[str, Any] = outcomes.undone(connection, ended, now) if ended is not None else {}
     if server.resized_from is not None:
         values |= moves.way_back_given_up(connection, server, now)

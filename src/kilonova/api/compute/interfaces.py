@@ -135,9 +135,8 @@ def _admit(connection: Connection, *, cloud: Deployment, call: Call, port_id: st
     server = find(connection, call, call.params["server_id"])
     refuse_locked(call, server)
     admit(connection, cloud, call, server, ATTACH_INTERFACE, None, {"port_id": port_id}, {})
-    return find(
-        connection, call, server.id
-    )  # as it is now that its row is held: its other ports may have changed since
+    # As it is now that its row is held: its other ports may have changed since.
+    return find(connection, call, server.id)
 
 
 def _confirm(
