@@ -65,6 +65,7 @@ class Seen(msgspec.Struct, frozen=True):
 
     machines: Mapping[str, Machine]
     promises: Sequence[Promise]
+    unheard: Sequence[Promise] = ()
     images: Mapping[str, Shelved] = {}
 
 
@@ -244,10 +245,11 @@ def _promises(connection: Connection, by_id: Mapping[str, Server], seen: Seen) -
 def _brought_back(connection: Connection, seen: Seen) -> set[str]:
     """Servers whose delete was taken back, or was for the time being only and failed.
 
-    A restore counts although its client never heard that it was accepted.
+    A restore counts although its client never heard that it was accepted, and so does an administrator's reset.
     """
     back = {row.server_id for row in connection.execute(_TAKEN_BACK)}
-    return back | {promise.server_id for promise in seen.promises if promise.kind in ("restore", "reset")}
+    asked = (*seen.promises, *seen.unheard)
+    return back | {promise.server_id for promise in asked if promise.kind in ("restore", "reset")}
 
 
 def _images(connection: Connection, by_id: Mapping[str, Server], seen: Seen) -> Iterator[Finding]:

@@ -155,6 +155,7 @@ class Clients:
         powerless: Callable[[], list[str]],
     ) -> None:
         self.promises: list[Promise] = []
+        self.unheard: list[Promise] = []  # what was asked, and perhaps done: nobody answered
         self.surprises: list[tuple[str, Exception]] = []
         self._send = send
         self._look = look
@@ -203,6 +204,8 @@ class Clients:
             return operation.kind == "delete"
         except (Unavailable, ConnectionLost, TimeoutError) as error:
             self._note("no answer", (request_id, type(error).__name__))
+            asked = Promise(kind=operation.kind, server_id=server_id, request_id=request_id, at=self._now())
+            self.unheard.append(asked)
             return False
         except KilonovaError as error:
             self._note("refused", (request_id, error.message))

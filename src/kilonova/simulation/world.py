@@ -131,7 +131,12 @@ class World:
         return not self._storage.look(_to_come)
 
     def _check(self) -> list[Finding]:
-        seen = checker.Seen(machines=self.machines, promises=self.clients.promises, images=self.shelf.images)
+        seen = checker.Seen(
+            machines=self.machines,
+            promises=self.clients.promises,
+            unheard=self.clients.unheard,
+            images=self.shelf.images,
+        )
         return self._storage.look(lambda connection: checker.check(connection, seen, self._clock.now()))
 
     def _after_all(self, requests: list[asyncio.Task[None]]) -> None:
