@@ -10,7 +10,20 @@ from kilonova.simulation.report import finding_lines, schedule_lines
 from kilonova.simulation.run import Simulator
 from kilonova.simulation.schedule import Schedule, draw
 from kilonova.simulation.shrink import shrink
-from tests.simulation.bugs import BUGS, Patch, crowded, hasty, isolated, nobody_sweeps, particular, put_away, sick
+from tests.simulation.bugs import BUGS, Patch, nobody_sweeps
+from tests.simulation.stages import (
+    asleep,
+    crowded,
+    hasty,
+    hesitant,
+    isolated,
+    particular,
+    plugging,
+    put_away,
+    set_aside,
+    sick,
+    together,
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +40,10 @@ def test_a_planted_bug_is_found(simulator: Simulator, bug: Callable[[Patch], Non
         pytest.fail(f"{bug.__name__} was not found within {within} seeds: {bug.__doc__}")
 
 
-@pytest.mark.parametrize("stage", [isolated, crowded, hasty, sick, put_away, particular])
+_STAGES = (isolated, crowded, hasty, sick, put_away, particular, plugging, together, asleep, set_aside, hesitant)
+
+
+@pytest.mark.parametrize("stage", _STAGES)
 def test_without_a_bug_these_worlds_are_well(simulator: Simulator, stage: Callable[[Schedule], Schedule]) -> None:
     for seed in range(15):
         assert simulator.schedule(stage(draw(seed))).findings == [], seed
