@@ -45,7 +45,6 @@ from kilonova.simulation import bus
 from kilonova.simulation.schedule import Schedule
 from tests.simulation.stages import (
     as_drawn,
-    asleep,
     crowded,
     failing,
     hasty,
@@ -458,15 +457,6 @@ def hosts_are_told_nothing(patch: Patch) -> None:
     patch.setattr(membership, "compare_soon", lambda connection, host: None)
 
 
-def a_host_does_not_notice_that_it_slept(patch: Patch) -> None:
-    """A host that was silent, or stood still, goes on as if nothing had been decided meanwhile."""
-
-    def heard(self: Any) -> None:
-        self._heard_at, self._heard_on = self._clock.monotonic(), self._clock.now()
-
-    patch.setattr(agent.Agent, "_heard", heard)
-
-
 def a_failed_attach_keeps_its_port(patch: Patch) -> None:
     """The port that an attach has made stays the server's, although its host could not plug it in."""
     patch.delitem(outcomes._UNDONE, "attach_interface")
@@ -518,7 +508,6 @@ BUGS: dict[Callable[[Patch], None], tuple[Callable[[Schedule], Schedule], int]] 
     cards_stay_as_they_were: (plugging, 10),
     prepared_guests_refuse_what_is_asked: (hesitant, 10),
     hosts_are_told_nothing: (set_aside, 10),
-    a_host_does_not_notice_that_it_slept: (asleep, 10),
     a_failed_attach_keeps_its_port: (plugging, 10),
     a_group_is_not_asked_for_a_place: (together, 10),
 }

@@ -28,8 +28,9 @@ from kilonova.simulation.trace import Trace
 from kilonova.simulation.weather import Weather
 from kilonova.web.call import Reply
 
-QUIET_WITHIN = 30.0
-"""Seconds after the last fault, and the last answer, by which every accepted request must have ended without a trace."""
+QUIET_WITHIN = (30.0, 5.0)
+"""Seconds after the last fault, and the last answer, by which every accepted request must have ended without a trace; so many, and
+so many times the longest that a host takes for something."""
 
 _SETTLED = 9.0  # a little more than one round of reconcile, where there are any: what is well must stay well
 _LAUNCHED = select(servers_table.c.launched_at, servers_table.c.host).where(
@@ -63,6 +64,7 @@ class World:
             dedicated=dedicated,
             reconcile=schedule.reconcile,
         )
+        self._patience = QUIET_WITHIN[0] + QUIET_WITHIN[1] * schedule.pace
         slots = schedule.slots_of_host
         self.machines = {
             host: Machine(host, services.machine(host, slots, topology=schedule.topology), schedule.pace)
@@ -104,7 +106,7 @@ class World:
             answered = all(request.done() for request in requests)
             asked_until = asked_until if answered else now
             quiet = answered and self._is_quiet()
-            if now > asked_until + QUIET_WITHIN:
+            if now > asked_until + self._patience:
                 self.findings.extend(self._check() if quiet else [*self._check(), _endless()])
                 break
             if not quiet:
@@ -410,7 +412,7 @@ def _endless() -> Finding:
     return Finding(
         kind="never_quiet",
         subject="world",
-        message=f"{QUIET_WITHIN:g} s after the last fault somebody still had something to do",
+        message="long after the last fault and the last answer somebody still had something to do",
     )
 
 
