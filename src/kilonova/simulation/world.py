@@ -29,8 +29,8 @@ from kilonova.simulation.weather import Weather
 from kilonova.web.call import Reply
 
 QUIET_WITHIN = (30.0, 5.0)
-"""Seconds after the last fault, and the last answer, by which every accepted request must have ended without a trace; so many, and
-so many times the longest that a host takes for something."""
+"""Seconds after the last fault, and the last answer, by which every accepted request must have ended without a trace: so many,
+and so many times the longest that a host takes for something."""
 
 _SETTLED = 9.0  # a little more than one round of reconcile, where there are any: what is well must stay well
 _LAUNCHED = select(servers_table.c.launched_at, servers_table.c.host).where(
