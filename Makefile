@@ -58,7 +58,7 @@ check: install ## look for mistakes without running anything: lint, format, type
 	@$(BIN)/mypy
 	@$(BIN)/pytest -q tests/architecture
 
-chaos: install servers hypervisor guest ## kill every service, broker and database in turn, in the middle of a burst (about fifteen minutes; CHAOS="--help")
+chaos: install servers hypervisor guest ## kill or freeze every service, broker and database in turn, in the middle of a burst (about twenty minutes; CHAOS="--help")
 	@$(BIN)/python -m tests.chaos $(CHAOS)
 	@$(BIN)/python -m tests.chaos --rolling
 	@if [ "$$(id -u)" = 0 ]; then $(BIN)/python -m tests.chaos --guests; else echo "no chaos with real guests: that needs root"; fi
