@@ -5,18 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from kilonova.database.flavors import seed_flavors
-from tests.simulation.world import Client, World
+from tests.simulation.world import Client, World, opened
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """Two fake hosts and all sub-services, on SQLite and the local bus."""
-    world = World(tmp_path)
-    await world.start()
-    await world.database.run(seed_flavors, world.clock.now())
-    yield world
-    await world.stop()
+    async with opened(tmp_path) as (world, _):
+        yield world
 
 
 @pytest.fixture

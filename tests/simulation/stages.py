@@ -148,3 +148,7 @@ def hasty(schedule: Schedule) -> Schedule:
     slow = Fault(at=0.0, lasts=20.0, kind="weather", chances={"db.slow": 0.2, "bus.delay": 0.2})
     faults = (*schedule.faults, slow)
     return msgspec.structs.replace(schedule, operations=operations, faults=faults, distance=40.0, quota=10)
+
+
+STAGES = (isolated, crowded, hasty, sick, put_away, particular, plugging, together, asleep, set_aside, hesitant)
+"""Those that must be well without a bug; whatever else is played is drawn."""

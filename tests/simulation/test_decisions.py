@@ -10,10 +10,9 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from kilonova.database.decisions import DecisionListing, listing, purge, record
-from kilonova.database.flavors import seed_flavors
 from kilonova.database.placing import Outcome, Placement, Result
 from kilonova.model.decision import DecisionRecord, KeptDecision
-from tests.simulation.world import Client, World
+from tests.simulation.world import Client, World, opened
 
 
 def made(number: int, at: int) -> DecisionRecord:
@@ -107,14 +106,10 @@ async def test_the_oldest_are_forgotten_by_number_and_by_age(world: World) -> No
 
 
 async def test_the_sweep_forgets_them(tmp_path: Path) -> None:
-    world = World(tmp_path, scheduler={"keep_decisions": 3})
-    await world.start()
-    await world.database.run(seed_flavors, world.clock.now())
-    client = Client(world)
-    ids = [await client.boot() for _ in range(5)]
-    for server in ids:
-        await client.until(server, "ACTIVE")
-    assert len(await kept(world)) == 5
-    await asyncio.sleep(70)
-    assert [one.server_id for one in await kept(world)] == ids[:1:-1]
-    await world.stop()
+    async with opened(tmp_path, scheduler={"keep_decisions": 3}) as (world, client):
+        ids = [await client.boot() for _ in range(5)]
+        for server in ids:
+            await client.until(server, "ACTIVE")
+        assert len(await kept(world)) == 5
+        await asyncio.sleep(70)
+        assert [one.server_id for one in await kept(world)] == ids[:1:-1]

@@ -7,7 +7,7 @@ import msgspec
 from kilonova.database import findings
 from kilonova.hypervisor.fake.driver import FakeDriver
 from kilonova.hypervisor.fake.settings import Fault
-from kilonova.model.guest import GuestState
+from kilonova.model.guest import GuestState, Nic
 from tests.simulation.world import Client, World, until_running
 
 
@@ -76,12 +76,18 @@ async def test_a_new_incarnation_forgets_what_is_not_so_any_more(world: World, c
     assert await reported(world) == []
 
 
-async def test_a_card_of_nobody_is_pulled_out(world: World, client: Client) -> None:
-    """An attach ended without the host that was plugging the card in; its port may be another server's by now."""
-    server_id, _, driver = await active(world, client)
+async def given_a_card_of_nobody(driver: FakeDriver, server_id: str) -> list[Nic]:
+    """The cards that are its own."""
     own = driver.nics(server_id)
     left = msgspec.structs.replace(own[0], port_id="99999999-9999-4999-8999-999999999999")
     await driver.change_nics(server_id, [*own, left])
+    return own
+
+
+async def test_a_card_of_nobody_is_pulled_out(world: World, client: Client) -> None:
+    """An attach ended without the host that was plugging the card in; its port may be another server's by now."""
+    server_id, _, driver = await active(world, client)
+    own = await given_a_card_of_nobody(driver, server_id)
     await asyncio.sleep(65)
     assert driver.nics(server_id) == own
     assert await reported(world) == []
@@ -89,9 +95,7 @@ async def test_a_card_of_nobody_is_pulled_out(world: World, client: Client) -> N
 
 async def test_a_card_that_a_guest_does_not_let_go_is_shown(world: World, client: Client) -> None:
     server_id, host, driver = await active(world, client)
-    own = driver.nics(server_id)
-    left = msgspec.structs.replace(own[0], port_id="99999999-9999-4999-8999-999999999999")
-    await driver.change_nics(server_id, [*own, left])
+    own = await given_a_card_of_nobody(driver, server_id)
     driver.inject(Fault(verb="change_nics", message="it does not let go of its card", times=1))
     await asyncio.sleep(65)
     assert await reported(world) == [("guest_cards", host, server_id)]

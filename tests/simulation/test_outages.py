@@ -8,13 +8,12 @@ import pytest
 from sqlalchemy.engine import Connection
 
 from kilonova.conductor.due import Due
-from kilonova.database.flavors import seed_flavors
 from kilonova.hypervisor.fake.settings import FakeSettings, Fault
 from kilonova.messaging.bus import BusUnavailable, CallTimeout
 from kilonova.messaging.contract import BeginStep, HostReport, Message
 from kilonova.model.guest import GuestState
 from kilonova.simulation.virtual_time import VirtualClock
-from tests.simulation.world import Client, World, nothing_left, until_running
+from tests.simulation.world import Client, World, nothing_left, opened, until_running
 
 
 class Road:
@@ -205,44 +204,43 @@ async def test_a_machine_that_slept_takes_nobody_for_dead(tmp_path: Path) -> Non
     """All hosts were silent for an hour, and so was everybody else: what they were doing goes on."""
     clock = Leaping()
     slow = FakeSettings(delays={"reboot": 8.0})
-    world = World(tmp_path, clock=clock, machine=slow, membership={"heartbeat": 5.0})  # the sweep looks first
-    await world.start()
-    await world.database.run(seed_flavors, clock.now())
-    client = Client(world)
+    rarely = {"heartbeat": 5.0}  # the sweep looks first
+    async with opened(tmp_path, clock=clock, machine=slow, membership=rarely) as (_, client):
+        server_id = await client.boot()
+        await asyncio.sleep(15)
+        answer = await client("POST", f"/servers/{server_id}/action", {"reboot": {"type": "SOFT"}})
+        assert answer.status_code == 202
+        await asyncio.sleep(2.1)
+        clock.leap(3600)
+        await asyncio.sleep(30)
+        server = await client.show(server_id)
+        assert (server["status"], server["OS-EXT-STS:task_state"]) == ("ACTIVE", None)
+        assert "fault" not in server
+        [reboot, _] = (await client("GET", f"/servers/{server_id}/os-instance-actions")).json()["instanceActions"]
+        assert (reboot["action"], reboot["message"]) == ("reboot", None)
+
+
+async def left_behind(world: World, client: Client) -> tuple[str, str]:
+    """A deleted server whose guest is still on its host, as if the delete had gone on without that."""
     server_id = await client.boot()
-    await asyncio.sleep(15)
-    answer = await client("POST", f"/servers/{server_id}/action", {"reboot": {"type": "SOFT"}})
-    assert answer.status_code == 202
-    await asyncio.sleep(2.1)
-    clock.leap(3600)
-    await asyncio.sleep(30)
-    server = await client.show(server_id)
-    assert (server["status"], server["OS-EXT-STS:task_state"]) == ("ACTIVE", None)
-    assert "fault" not in server
-    [reboot, _] = (await client("GET", f"/servers/{server_id}/os-instance-actions")).json()["instanceActions"]
-    assert (reboot["action"], reboot["message"]) == ("reboot", None)
-    await world.stop()
+    host = (await client.until(server_id, "ACTIVE"))["OS-EXT-SRV-ATTR:host"]
+    await until_running(world, host, server_id)
+    guests = world.drivers[host]._guests
+    kept = guests[server_id]
+    assert (await client("DELETE", f"/servers/{server_id}")).status_code == 204
+    await client.until_gone(server_id)
+    await asyncio.sleep(5)
+    guests[server_id] = kept
+    return server_id, host
 
 
 async def test_a_host_that_slept_looks_at_once_what_was_decided_without_it(tmp_path: Path) -> None:
     clock = Leaping()
-    world = World(tmp_path, clock=clock)
-    await world.start()
-    await world.database.run(seed_flavors, clock.now())
-    client = Client(world)
-    server_id = await client.boot()
-    host = (await client.until(server_id, "ACTIVE"))["OS-EXT-SRV-ATTR:host"]
-    await until_running(world, host, server_id)
-    driver = world.drivers[host]
-    kept = driver._guests[server_id]
-    assert (await client("DELETE", f"/servers/{server_id}")).status_code == 204
-    await client.until_gone(server_id)
-    await asyncio.sleep(5)
-    driver._guests[server_id] = kept  # as if the delete had gone on without the host
-    clock.leap(60)
-    await asyncio.sleep(3 * world.config.membership.heartbeat)
-    assert await driver.show_guest(server_id) is None
-    await world.stop()
+    async with opened(tmp_path, clock=clock) as (world, client):
+        server_id, host = await left_behind(world, client)
+        clock.leap(60)
+        await asyncio.sleep(3 * world.config.membership.heartbeat)
+        assert await world.drivers[host].show_guest(server_id) is None
 
 
 # --- what a host has missed ------------------------------------------------------------------------------------
@@ -270,43 +268,31 @@ async def test_a_step_lets_run_what_was_confirmed(world: World, client: Client) 
 
 
 async def test_one_guest_that_cannot_be_mended_keeps_no_other_from_it(tmp_path: Path) -> None:
-    world = World(tmp_path, hosts=1)
-    await world.start()
-    await world.database.run(seed_flavors, world.clock.now())
-    client = Client(world)
-    ids = [await client.boot() for _ in range(3)]
-    for server_id in ids:
-        await client.until(server_id, "ACTIVE")
-        await until_running(world, "host1", server_id)
-    driver = world.drivers["host1"]
-    driver.inject(Fault(verb="release", server_id=ids[0], message="its disk is broken", times=100))
-    for server_id in ids:
-        driver._guests[server_id].state, driver._guests[server_id].released = GuestState.PREPARED, False
-    await asyncio.sleep(65)
-    states = [driver._guests[server_id].state for server_id in ids]
-    assert states == [GuestState.PREPARED, GuestState.RUNNING, GuestState.RUNNING]
-    await world.stop()
+    async with opened(tmp_path, hosts=1) as (world, client):
+        ids = [await client.boot() for _ in range(3)]
+        for server_id in ids:
+            await client.until(server_id, "ACTIVE")
+            await until_running(world, "host1", server_id)
+        driver = world.drivers["host1"]
+        driver.inject(Fault(verb="release", server_id=ids[0], message="its disk is broken", times=100))
+        for server_id in ids:
+            driver._guests[server_id].state, driver._guests[server_id].released = GuestState.PREPARED, False
+        await asyncio.sleep(65)
+        states = [driver._guests[server_id].state for server_id in ids]
+        assert states == [GuestState.PREPARED, GuestState.RUNNING, GuestState.RUNNING]
 
 
 async def test_a_host_hears_with_its_heartbeat_that_something_was_decided_without_it(
     world: World, client: Client
 ) -> None:
-    server_id = await client.boot()
-    host = (await client.until(server_id, "ACTIVE"))["OS-EXT-SRV-ATTR:host"]
-    await until_running(world, host, server_id)
-    driver = world.drivers[host]
-    kept = driver._guests[server_id]
-    assert (await client("DELETE", f"/servers/{server_id}")).status_code == 204
-    await client.until_gone(server_id)
+    server_id, host = await left_behind(world, client)
     await asyncio.sleep(5)
-    driver._guests[server_id] = kept
-    await asyncio.sleep(5)
-    assert await driver.show_guest(server_id) is not None  # nobody has told the host
+    assert await world.drivers[host].show_guest(server_id) is not None  # nobody has told the host
     path = f"/os-services/{(await compute_service(client, host))['id']}"
     for forced_down in (True, False):  # as an operator who has moved its servers away does
         assert (await client("PUT", path, {"forced_down": forced_down}, token="admin")).status_code == 200
     await asyncio.sleep(3 * world.config.membership.heartbeat)
-    assert await driver.show_guest(server_id) is None
+    assert await world.drivers[host].show_guest(server_id) is None
 
 
 async def compute_service(client: Client, host: str) -> dict[str, Any]:

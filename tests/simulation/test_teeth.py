@@ -11,19 +11,7 @@ from kilonova.simulation.run import Simulator
 from kilonova.simulation.schedule import Schedule, draw
 from kilonova.simulation.shrink import shrink
 from tests.simulation.bugs import BUGS, Patch, nobody_sweeps
-from tests.simulation.stages import (
-    asleep,
-    crowded,
-    hasty,
-    hesitant,
-    isolated,
-    particular,
-    plugging,
-    put_away,
-    set_aside,
-    sick,
-    together,
-)
+from tests.simulation.stages import STAGES
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +28,7 @@ def test_a_planted_bug_is_found(simulator: Simulator, bug: Callable[[Patch], Non
         pytest.fail(f"{bug.__name__} was not found within {within} seeds: {bug.__doc__}")
 
 
-_STAGES = (isolated, crowded, hasty, sick, put_away, particular, plugging, together, asleep, set_aside, hesitant)
-
-
-@pytest.mark.parametrize("stage", _STAGES)
+@pytest.mark.parametrize("stage", STAGES)
 def test_without_a_bug_these_worlds_are_well(simulator: Simulator, stage: Callable[[Schedule], Schedule]) -> None:
     for seed in range(15):
         assert simulator.schedule(stage(draw(seed))).findings == [], seed

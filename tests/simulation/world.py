@@ -1,7 +1,9 @@
 """A whole cloud in one process for tests: the shipped services on SQLite, the local bus and fake hosts."""
 
 import asyncio
+import contextlib
 import random
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from kilonova.compute.agent import Agent
 from kilonova.conductor.service import Conductor
 from kilonova.config import Config
 from kilonova.database.connection import Database, DatabaseSettings, open_database
+from kilonova.database.flavors import seed_flavors
 from kilonova.database.schema import ensure_schema
 from kilonova.hypervisor.fake.driver import FakeDriver
 from kilonova.hypervisor.fake.settings import FakeSettings
@@ -147,6 +150,16 @@ class World:
         await self.conductor.drain(1.0)
         await self.bus.close()
         await self.database.close()
+
+
+@contextlib.asynccontextmanager
+async def opened(directory: Path, **options: Any) -> AsyncIterator[tuple["World", "Client"]]:
+    """A world that has started, with the flavors of a fresh cloud, and a client of it."""
+    world = World(directory, **options)
+    await world.start()
+    await world.database.run(seed_flavors, world.clock.now())
+    yield world, Client(world)
+    await world.stop()
 
 
 class Tokens:

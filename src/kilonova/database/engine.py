@@ -136,9 +136,8 @@ def begin(
         }
         if actions.change(connection, action_id, leased, epoch=epoch, states=_PENDING, step=step):
             actions.record(connection, action_id, events)
-        elif not _is_begun_by(
-            actions.find(connection, action_id), claimant, epoch
-        ):  # or it lost to its own first try
+        elif not _is_begun_by(actions.find(connection, action_id), claimant, epoch):
+            # Begun by it, it would have lost to its own first try, asked again.
             raise Stale(f"action {action_id} is no longer at epoch {epoch}")
     return Begun(action=msgspec.structs.replace(action, epoch=epoch + 1, step=step), server=server)
 

@@ -162,6 +162,11 @@ def _particular(source: Random, operation: Operation) -> Operation:
     return msgspec.structs.replace(operation, flavor=source.choice((PINNED, PINNED, DEVICE)))
 
 
+def _soon(source: Random, at: float, rate: float) -> float:
+    """The moment of what is asked next of the same server: mostly when all is done, sometimes right after."""
+    return round(at + (source.expovariate(rate) if source.random() < 0.7 else source.uniform(0, 0.3)), 3)
+
+
 def _operations(source: Random, servers: int) -> list[Operation]:
     found = []
     burst = source.random() < 0.3
@@ -170,7 +175,7 @@ def _operations(source: Random, servers: int) -> list[Operation]:
         project = source.choice((0, 0, 0, 1))
         found.append(Operation(at=at, kind="create", slot=slot, project=project, retries=source.choice((0, 0, 3))))
         while source.random() < 0.65:
-            at = round(at + (source.expovariate(0.4) if source.random() < 0.7 else source.uniform(0, 0.3)), 3)
+            at = _soon(source, at, 0.4)
             kind = source.choices(("delete", "stop", "start", "reboot"), (4, 3, 2, 2))[0]
             if at < REQUESTS_UNTIL:
                 retries = source.choice((0, 2, 5))
@@ -220,7 +225,7 @@ def _lives(source: Random, first_slot: int) -> list[Operation]:
         found.append(Operation(at=at, kind="create", slot=slot, project=1, retries=3))
         while source.random() < 0.9:
             for kind in source.choice(_WAYS):
-                at = round(at + (source.expovariate(0.8) if source.random() < 0.7 else source.uniform(0, 0.3)), 3)
+                at = _soon(source, at, 0.8)
                 if at < REQUESTS_UNTIL:
                     found.append(Operation(at=at, kind=kind, slot=slot, project=1, retries=source.choice((1, 3, 5))))
     return found
@@ -233,7 +238,7 @@ def _plugged(source: Random, first_slot: int) -> list[Operation]:
         at = round(source.uniform(0, REQUESTS_UNTIL / 3), 3)
         found.append(Operation(at=at, kind="create", slot=slot, project=2, retries=3))
         while source.random() < 0.9:
-            at = round(at + (source.expovariate(0.8) if source.random() < 0.7 else source.uniform(0, 0.3)), 3)
+            at = _soon(source, at, 0.8)
             if at < REQUESTS_UNTIL:
                 retries = source.choice((1, 3, 5))
                 found.append(Operation(at=at, kind=source.choice(_PLUGGING), slot=slot, project=2, retries=retries))
